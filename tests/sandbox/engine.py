@@ -1,11 +1,14 @@
 """The Docker Engine: the machine's if one answers, else one of our own."""
 
 import json
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import docker
+from docker.context import ContextAPI
 from docker.errors import DockerException
 
 from tests.sandbox import debian
@@ -29,11 +32,35 @@ def connect(docker_host: str | None) -> Iterator[docker.DockerClient]:
 
 
 def answers(docker_host: str | None) -> bool:
+    if not _listens(docker_host or _host_of_environment()):
+        return False
     try:
         with connect(docker_host):
             return True
     except (DockerException, OSError):
         return False
+
+
+def _host_of_environment() -> str:
+    """Where `docker.from_env` connects to."""
+    if host := os.environ.get("DOCKER_HOST"):
+        return host
+    context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
+    return (context and context.Host) or DEFAULT_HOST
+
+
+def _listens(docker_host: str) -> bool:
+    """False for a dead unix socket, on which docker-py would leak its own."""
+    scheme, _, path = docker_host.partition("://")
+    if scheme != "unix":
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(5)
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def ensure(store: Store, state: State) -> State:
@@ -63,7 +90,7 @@ def _start(store: Store, state: State) -> State:
     for leftover in ("dockerd", "containerd"):
         if leftover in state.processes:
             state.processes[leftover].end()
-    socket = store.root / "docker.sock"
+    docker_socket = store.root / "docker.sock"
     pidfile = store.root / "dockerd.pid"
     containerd_socket = store.root / "exec" / "containerd" / "containerd.sock.ttrpc"
     if len(bytes(containerd_socket)) > SOCKET_PATH_LIMIT:
@@ -75,17 +102,17 @@ def _start(store: Store, state: State) -> State:
         "data-root": str(store.root / "engine"),
         "exec-root": str(store.root / "exec"),
         "pidfile": str(pidfile),
-        "hosts": [f"unix://{socket}"],
+        "hosts": [f"unix://{docker_socket}"],
     }
     # A file of our own: the machine's /etc/docker/daemon.json may name other hosts.
     config = store.root / "dockerd.json"
     config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    for stale in (socket, pidfile):
+    for stale in (docker_socket, pidfile):
         stale.unlink(missing_ok=True)
     say("starting a Docker Engine")
     log = store.log("dockerd")
     process = spawn([dockerd, "--config-file", str(config)], log)
-    state = replace(state, docker_host=f"unix://{socket}").with_process("dockerd", process)
+    state = replace(state, docker_host=f"unix://{docker_socket}").with_process("dockerd", process)
     store.save(state)
     wait_until(lambda: answers(state.docker_host), process, "The Docker Engine", log)
     return store.save(_with_containerd(store, state))

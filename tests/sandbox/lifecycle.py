@@ -37,7 +37,7 @@ def stop() -> None:
             return
         state = store.load()
         services.end_registry(store, state)
-        for name, process in reversed(tuple(state.processes.items())):
+        for name, process in state.processes.items():
             if process.running:
                 say(f"ending {name} (pid {process.pid})")
                 process.end()
