@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import docker
 from docker.context import ContextAPI
@@ -107,7 +108,8 @@ def _start(store: Store, state: State) -> State:
     # A file of our own: the machine's /etc/docker/daemon.json may name other hosts.
     config = store.root / "dockerd.json"
     config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    for stale in (docker_socket, pidfile):
+    # A pid file that a crash left may name a zombie or another's process by now.
+    for stale in (docker_socket, pidfile, _containerd_pidfile(store)):
         stale.unlink(missing_ok=True)
     say("starting a Docker Engine")
     log = store.log("dockerd")
@@ -118,10 +120,14 @@ def _start(store: Store, state: State) -> State:
     return store.save(_with_containerd(store, state))
 
 
+def _containerd_pidfile(store: Store) -> Path:
+    return store.root / "exec" / "containerd" / "containerd.pid"
+
+
 def _with_containerd(store: Store, state: State) -> State:
     """Record the engine's own child, which stays behind if the engine is killed."""
     try:
-        pid = int((store.root / "exec" / "containerd" / "containerd.pid").read_text())
+        pid = int(_containerd_pidfile(store).read_text(encoding="ascii"))
     except FileNotFoundError:
         return state  # the machine's containerd is in use
     process = identify(pid)
