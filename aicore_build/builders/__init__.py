@@ -1,0 +1,1 @@
+"""Ways to build an image and to put it into its registry."""

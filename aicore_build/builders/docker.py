@@ -1,0 +1,279 @@
+"""Images by a Docker Engine; the only module that knows docker-py.
+
+docker-py's low-level API never raises for what fails inside a build, pull or push: an error is an
+event of the stream, so every stream is read to its end.
+"""
+
+import collections
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import docker
+import docker.errors
+import requests.exceptions
+
+from aicore_build.context import BuildContext
+from aicore_build.errors import BuildError, EngineError, RegistryError
+from aicore_build.layer import text_entry, write_tar
+from aicore_build.progress import DONE, Reporter
+from aicore_build.reference import (
+    Digest,
+    ImageReference,
+    TagReference,
+    parse_reference,
+)
+from aicore_build.settings import Settings
+
+_SILENCE = {"build": 3600, "transfer": 600, "answer": 60}
+"""Seconds without a byte from the engine, after which it is given up: pip compiles silently."""
+
+_SHOWN_LINES = 40
+
+Event = Mapping[str, Any]
+
+
+class _Client(docker.APIClient):
+    def _set_auth_headers(self, headers: dict[str, str]) -> None:
+        """Send no credentials with a build: it would be those of every registry.
+
+        Base images are pulled before, with the credentials of their own registry.
+        """
+
+
+class DockerBuilder:
+    """Builds and pushes with the engine that `docker` on this machine would use."""
+
+    def __init__(self, settings: Settings, reporter: Reporter) -> None:
+        self._platform = settings.platform
+        self._network = settings.build_network
+        self._reporter = reporter
+        self._where = _endpoint()
+        self._connect(_SILENCE["answer"])
+
+    def find(self, reference: ImageReference) -> Digest | None:
+        """Ask the registry for the digest of an image; None where it has no such image.
+
+        Raises:
+            RegistryError: the registry gave no answer, or refused one.
+        """
+        try:
+            with self._client("answer") as client:
+                answer = client.inspect_distribution(str(reference))
+        except docker.errors.NotFound:
+            return None
+        except docker.errors.APIError as error:
+            raise RegistryError(_registry_problem("look for", reference, _said(error))) from error
+        except docker.errors.DockerException as error:
+            raise RegistryError(_registry_problem("look for", reference, str(error))) from error
+        return Digest(answer["Descriptor"]["digest"])
+
+    def build(self, name: str, context: BuildContext) -> str:
+        """Build an image; return its ID.
+
+        Raises:
+            BuildError: a base image can't be had, or a step of the Dockerfile failed.
+        """
+        bases = base_images(context.dockerfile)
+        users = [self._fetch_base(name, base) for base in bases]
+        arguments = {"BASE_USER": users[-1]} if "ARG BASE_USER" in context.dockerfile else {}
+        self._reporter.phase(name, "building")
+        with tempfile.TemporaryFile(prefix="aicore-build-") as file, context.entries() as entries:
+            write_tar(file, (*entries, text_entry(context.dockerfile_name, context.dockerfile)))
+            file.seek(0)
+            with self._client("build") as client:
+                events = client.build(
+                    fileobj=file,
+                    custom_context=True,
+                    dockerfile=context.dockerfile_name,
+                    buildargs=arguments,
+                    platform=self._platform,
+                    network_mode=self._network,
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                    timeout=_SILENCE["build"],
+                )
+                return self._read_build(name, events)
+
+    def push(self, image: str, target: TagReference) -> Digest:
+        """Push an image; return the digest under which the registry then has it.
+
+        Args:
+            image: its ID.
+            target: where to.
+
+        Raises:
+            RegistryError: the push was refused or broke off, or the registry has another image.
+        """
+        self._reporter.phase(str(target), "pushing")
+        try:
+            with self._client("transfer") as client:
+                client.tag(image, str(target.repository), target.tag)
+                events = client.push(
+                    str(target.repository), target.tag, stream=True, decode=True
+                )
+                said = [event["aux"]["Digest"] for event in _checked(events) if "aux" in event]
+        except _StreamError as error:
+            raise RegistryError(_registry_problem("push", target, str(error))) from error
+        except docker.errors.DockerException as error:
+            raise RegistryError(_registry_problem("push", target, _said(error))) from error
+        digest = self.find(target)
+        if digest is None or (said and said[-1] != digest):
+            raise RegistryError(
+                f"{target} was pushed, but the registry has {digest or 'no such image'} there.\n"
+                "Something else pushes to the same tag: run the command again, or use another tag."
+            )
+        self._reporter.phase(str(target), f"{DONE}: {digest}")
+        return digest
+
+    def _fetch_base(self, name: str, base: str) -> str:
+        """Make sure that a base image is there, for our platform; return its user."""
+        with self._client("transfer") as client:
+            if (config := self._inspect(client, base)) is None:
+                self._reporter.phase(name, f"pulling {base}")
+                reference = parse_reference(base)
+                tag = reference.tag if isinstance(reference, TagReference) else reference.digest
+                try:
+                    events = client.pull(
+                        str(reference.repository),
+                        tag,
+                        stream=True,
+                        decode=True,
+                        platform=self._platform,
+                    )
+                    collections.deque(_checked(events), maxlen=0)
+                except (_StreamError, docker.errors.DockerException) as error:
+                    raise BuildError(_base_problem(base, _said(error))) from error
+                config = self._inspect(client, base)
+            if config is None:
+                raise BuildError(_base_problem(base, f"it has no image for {self._platform}"))
+            return str(config.get("User") or "root")
+
+    def _inspect(self, client: docker.APIClient, image: str) -> Event | None:
+        """The config of an image that the engine has, if it is for our platform."""
+        try:
+            found = client.inspect_image(image)
+        except docker.errors.ImageNotFound:
+            return None
+        system, _, rest = self._platform.partition("/")
+        same = found["Os"] == system and found["Architecture"] == rest.partition("/")[0]
+        return found.get("Config") or {} if same else None
+
+    def _read_build(self, name: str, events: Iterable[Event]) -> str:
+        lines: collections.deque[str] = collections.deque(maxlen=_SHOWN_LINES)
+        image = None
+        try:
+            for event in _checked(events):
+                image = event.get("aux", {}).get("ID", image)
+                for line in event.get("stream", "").splitlines():
+                    if line.strip():
+                        lines.append(line.rstrip())
+                        self._reporter.output(name, line.rstrip())
+        except (_StreamError, docker.errors.DockerException) as error:
+            tail = "\n".join(f"  {line}" for line in lines)
+            raise BuildError(
+                f"Could not build {name}: {_said(error)}\n"
+                f"The last lines of the build:\n{tail}\n{_advice(tail)}"
+            ) from error
+        if image is None:
+            raise BuildError(f"Could not build {name}: the engine reported no image.")
+        return image
+
+    @contextlib.contextmanager
+    def _client(self, what: str) -> Iterator[docker.APIClient]:
+        """A connection of one's own: docker-py's are not made for several threads."""
+        client = self._connect(_SILENCE[what])
+        try:
+            yield client
+        except requests.exceptions.RequestException as error:
+            raise EngineError(
+                f"The Docker Engine at {self._where} stopped answering: {error}.\n"
+                "See its log; the command can simply be run again."
+            ) from error
+        finally:
+            client.close()
+
+    def _connect(self, timeout: int) -> docker.APIClient:
+        try:
+            return _Client(**_connection(), timeout=timeout)
+        except docker.errors.DockerException as error:
+            raise EngineError(
+                f"The Docker Engine can't be reached at {self._where}: {error}.\n"
+                "Start Docker, or point DOCKER_HOST or the docker context to where it runs."
+            ) from error
+
+
+class _StreamError(Exception):
+    """An error event in a stream of the engine."""
+
+
+def _checked(events: Iterable[Event]) -> Iterator[Event]:
+    for event in events:
+        if "error" in event:
+            detail = event.get("errorDetail", {}).get("message")
+            raise _StreamError(str(detail or event["error"]).strip())
+        yield event
+
+
+def base_images(dockerfile: str) -> tuple[str, ...]:
+    """The images that a Dockerfile starts from, but for its own stages and what is an ARG."""
+    found, stages = [], {"scratch"}
+    pattern = r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?"
+    for image, stage in re.findall(pattern, dockerfile, re.MULTILINE | re.IGNORECASE):
+        if image.lower() not in stages and "$" not in image:
+            found.append(image)
+        stages.add(stage.lower())
+    return tuple(dict.fromkeys(found))
+
+
+def _connection() -> dict[str, Any]:
+    """How to reach the engine: DOCKER_HOST and its kin, else the current docker context."""
+    from docker.context import ContextAPI  # noqa: PLC0415
+    from docker.utils import kwargs_from_env  # noqa: PLC0415
+
+    found: dict[str, Any] = kwargs_from_env()
+    return found if "base_url" in found else {**ContextAPI.kwargs_from_context(), **found}
+
+
+def _endpoint() -> str:
+    default = docker.constants.DEFAULT_UNIX_SOCKET.replace("http+unix://", "unix://")
+    return str(_connection().get("base_url") or default)
+
+
+def _said(error: Exception) -> str:
+    explanation = getattr(error, "explanation", None)
+    return str(explanation or error).strip().rstrip(".")
+
+
+def _registry_problem(what: str, reference: ImageReference, reason: str) -> str:
+    host = reference.repository.host
+    advice = "Check the network and the registry's address."
+    if re.search(r"denied|unauthorized|authentication|forbidden|no basic auth", reason, re.I):
+        advice = (
+            f"Log in with `docker login {host}`, and check that the repository exists and that "
+            "you may use it."
+        )
+    return f"Could not {what} {reference}: {reason}.\n{advice}"
+
+
+def _base_problem(base: str, reason: str) -> str:
+    host = parse_reference(base).repository.host
+    return (
+        f"The base image {base} can't be had: {reason}.\n"
+        f"Check its name (the setting base-image), the network, and `docker login {host}`."
+    )
+
+
+def _advice(output: str) -> str:
+    if re.search(r"CERTIFICATE_VERIFY_FAILED|SSLError", output):
+        return "If a proxy signs its own certificates, give them with the setting ca-bundle."
+    if re.search(r"Name or service not known|name resolution|ConnectTimeout|refused", output):
+        return "If only the host reaches the index, set build-network to host."
+    if re.search(r"No matching distribution|ResolutionImpossible", output):
+        return "Check the names and versions in the setting requirements."
+    if "externally-managed-environment" in output:
+        return "This base image's Python belongs to its system: take python:<version>-slim."
+    return "With -v the whole output of the build is shown."

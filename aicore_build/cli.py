@@ -1,0 +1,195 @@
+"""The command line: parse, call, print. Alone writes to stdout and knows exit codes.
+
+Everything heavy is imported by the command that needs it: `--help` answers at once.
+"""
+
+import json
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from aicore_build import __version__
+from aicore_build.errors import AicoreBuildError
+from aicore_build.settings import Settings, key_of, load_settings
+
+if TYPE_CHECKING:
+    from aicore_build.result import Result
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+EXIT_CODES = """\b
+Exit codes:
+   0  done
+   1  a bug in aicore-build
+   2  wrong usage of the command line
+   3  settings: unknown, missing or unusable
+   4  flow: not found, not readable, or without an image
+   5  Docker Engine: not reachable
+   6  build: a base image or a build step failed
+   7  registry: push denied, not reachable
+   8  generator: plugin missing, failed, hung
+   9  S3: denied, not reachable, no such bucket
+  10  code package: damaged, incomplete or unsafe
+  11  output: a file can't be written
+ 130  interrupted (Ctrl-C)
+"""
+
+
+class _Group(click.Group):
+    """Turns our errors into messages and exit codes, for all commands."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+        try:
+            return super().invoke(ctx)
+        except AicoreBuildError as error:
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+            click.echo(str(error), err=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("Interrupted. The command can simply be run again.", err=True)
+            sys.exit(INTERRUPTED)
+
+
+@click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="aicore-build")
+@click.option("--debug", is_flag=True, help="Log what is run, and show the traceback of an error.")
+def main(*, debug: bool) -> None:
+    """From a Metaflow flow to images and a workflow template that SAP AI Core runs.
+
+    Settings come from flags, from AICORE_BUILD_* variables, and from [tool.aicore-build] in
+    pyproject.toml or from aicore-build.toml beside the flow, in this order.
+    """
+    if debug:
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
+
+
+def _with_settings(command: Command) -> Command:
+    """Add a flag for each setting that has one."""
+    for setting in reversed(fields(Settings)):
+        if setting.metadata["flag"]:
+            command = click.option(
+                f"--{key_of(setting.name)}",
+                setting.name,
+                envvar=f"AICORE_BUILD_{setting.name.upper()}",
+                metavar="VALUE",
+                help=setting.metadata["help"],
+            )(command)
+    return command
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
+_verbose = click.option("-v", "--verbose", is_flag=True, help="Show the output of builds.")
+_no_push = click.option(
+    "--no-push", is_flag=True, help="Build only; write no workflow template, which needs digests."
+)
+
+
+@main.command()
+@click.option("--no-template", is_flag=True, help="Write no workflow template.")
+@_no_push
+@_json
+@_verbose
+@_with_settings
+def dev(*, no_template: bool, no_push: bool, as_json: bool, verbose: bool, **given: Any) -> None:  # noqa: ANN401
+    """Build and push the dev images of a flow; with S3, write its workflow template.
+
+    The steps of a dev workflow template fetch the code from S3 when they start.
+    """
+    script, settings = _load(given)
+    from aicore_build.dev import dev as run  # noqa: PLC0415
+    from aicore_build.progress import reporter  # noqa: PLC0415
+
+    with reporter(verbose=verbose) as report:
+        result = run(script, settings, report, push=not no_push, template=not no_template)
+    _show(result, as_json=as_json)
+
+
+@main.command()
+@_no_push
+@_json
+@_verbose
+@_with_settings
+def prod(*, no_push: bool, as_json: bool, verbose: bool, **given: Any) -> None:  # noqa: ANN401
+    """Build and push images with the flow's code inside; write the workflow template for them.
+
+    Dev images that the registry lacks are built and pushed before.
+    """
+    script, settings = _load(given)
+    from aicore_build.prod import prod as run  # noqa: PLC0415
+    from aicore_build.progress import reporter  # noqa: PLC0415
+
+    with reporter(verbose=verbose) as report:
+        result = run(script, settings, report, push=not no_push)
+    _show(result, as_json=as_json)
+
+
+@main.command()
+@_json
+@_with_settings
+def plan(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+    """Show what dev and prod would do with each step's image. Touches nothing."""
+    script, settings = _load(given)
+    from aicore_build.overview import overview  # noqa: PLC0415
+
+    found = overview(script, settings)
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=2))
+        return
+    for note in found.notes:
+        click.echo(f"Note: {note}", err=True)
+    click.echo(found.as_table(wide=not sys.stdout.isatty()), nl=False)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default="contexts")
+@click.option("--prod", "embed", is_flag=True, help="Also those of the prod images; needs S3.")
+@_json
+@_with_settings
+def render(folder: Path, *, embed: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+    """Write Dockerfiles and build contexts into a FOLDER, to read or to build by hand."""
+    script, settings = _load(given)
+    from aicore_build.progress import reporter  # noqa: PLC0415
+    from aicore_build.render import render as run  # noqa: PLC0415
+
+    with reporter(verbose=False) as report:
+        folders = run(script, settings, report, folder, embed=embed)
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "command": "render", "folders": folders}, indent=2))
+    else:
+        click.echo("\n".join(folders.values()))
+
+
+def _load(given: dict[str, Any]) -> tuple[Path, Settings]:
+    """Find the flow, and the settings that are its own."""
+    if given["flow"]:
+        script = Path(given["flow"]).expanduser()
+        return script, load_settings(given, script.parent.resolve())
+    from aicore_build.flow import find_flow  # noqa: PLC0415
+
+    here = Path.cwd()
+    settings = load_settings(given, here)
+    return settings.flow or find_flow(here), settings
+
+
+def _show(result: "Result", *, as_json: bool) -> None:
+    """Print what was made: one JSON document, or a line each."""
+    if as_json:
+        click.echo(json.dumps(result.as_json(), indent=2))
+        return
+    for image in result.images:
+        click.echo(str(image.pinned or image.image_id))
+    if result.workflow_template:
+        click.echo(str(result.workflow_template))

@@ -1,0 +1,185 @@
+"""The code package (`job.tar`): found in a workflow template, downloaded, verified, looked into."""
+
+import contextlib
+import gzip
+import hashlib
+import re
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from aicore_build import store
+from aicore_build.errors import PackageError
+from aicore_build.layer import Entry
+from aicore_build.workflow import Json, container_templates
+
+# The plugin's bootstrap: …download_file("bucket", "prefix/Flow/data/ab/ab12…", "job.tar")…
+_DOWNLOAD = re.compile(
+    r'download_file\(\s*\\?"([^"\\]+)\\?"\s*,\s*\\?"([^"\\]+)\\?"\s*,\s*\\?"job\.tar\\?"\s*\)'
+)
+_KEY = re.compile(r".+/data/([0-9a-f]{2})/(?P<sha1>\1[0-9a-f]{38})")
+
+_IN_MEMORY = 64 * 1024 * 1024
+"""Bytes of a package that are extracted in memory; a larger one goes through a temporary file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageAddress:
+    """Where Metaflow put the code package."""
+
+    bucket: str
+    key: str
+
+    sha1: str
+    """Of the file; Metaflow names it by that."""
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def find_package(workflow_template: Json) -> PackageAddress:
+    """Find the one code package that the commands of a workflow template download.
+
+    Raises:
+        PackageError: there is none, or more than one.
+    """
+    found = {
+        match
+        for template in container_templates(workflow_template)
+        for argument in template["container"].get("args", [])
+        for match in _DOWNLOAD.findall(argument)
+    }
+    if len(found) != 1:
+        addresses = ", ".join(f"s3://{bucket}/{key}" for bucket, key in sorted(found)) or "none"
+        raise PackageError(
+            f"The generated workflow template downloads {len(found)} code packages ({addresses}), "
+            "where it should be one.\nThe plugin is newer than what aicore-build knows: please "
+            "report this with the plugin's version."
+        )
+    bucket, key = found.pop()
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise PackageError(f"The code package s3://{bucket}/{key} is not named by its sha1.")
+    return PackageAddress(bucket=bucket, key=key, sha1=match["sha1"])
+
+
+def download_package(address: PackageAddress, endpoint: str | None, cache: Path) -> Path:
+    """Return the code package's file in the cache; download it if it isn't there, and verify it.
+
+    Args:
+        address: the package.
+        endpoint: of a store that is not AWS.
+        cache: a folder that may be deleted at any time.
+
+    Raises:
+        StoreError: S3 refused, can't be reached, or has no such file.
+        PackageError: the file is not the one that the address names.
+    """
+    path = cache / "packages" / address.sha1 / "job.tar"
+    if path.is_file() and _sha1(path) == address.sha1:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        try:
+            store.download(address.bucket, address.key, endpoint, Path(file.name))
+            if (sha1 := _sha1(Path(file.name))) != address.sha1:
+                raise PackageError(
+                    f"{address} is damaged: its sha1 is {sha1}.\n"
+                    "Something else wrote to it; delete it and run the command again, which "
+                    "uploads it anew."
+                )
+            Path(file.name).replace(path)
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+    return path
+
+
+def check_package(path: Path, script: str) -> None:
+    """Refuse a code package that would not run, or that would write outside its folder.
+
+    Args:
+        path: `job.tar`.
+        script: the flow's file name.
+
+    Raises:
+        PackageError: it is no tar, lacks the script, or has a member that is refused.
+    """
+    with _open(path) as tar:
+        members = tar.getmembers()
+    for member in members:
+        if reason := _refusal(member):
+            raise PackageError(
+                f"The code package has the member {member.name!r}, {reason}.\n"
+                "Rename or remove it beside the flow and run the command again."
+            )
+    if script not in {str(PurePosixPath(member.name)) for member in members}:
+        raise PackageError(
+            f"The code package does not contain the flow's own file {script}.\n"
+            "Metaflow leaves out all files below a hidden folder: check that no folder above the "
+            "flow has a name that begins with a dot."
+        )
+
+
+def _refusal(member: tarfile.TarInfo) -> str | None:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        return "which lies outside the package"
+    if any(part.startswith(".wh.") for part in path.parts):
+        return "which would delete a file of the image"
+    if not (member.isfile() or member.isdir()):
+        return "which is neither a file nor a folder"
+    return None
+
+
+@contextlib.contextmanager
+def package_entries(path: Path, home: str) -> Iterator[list[Entry]]:
+    """The code package, extracted, as it stands in a prod image.
+
+    Everybody may read all files, whatever their mode in the package; everybody may write to the
+    home itself and its `.metaflow`, where Metaflow keeps its own files when a step runs.
+
+    Args:
+        path: `job.tar`, checked.
+        home: the folder to put it in.
+    """
+    with _open(path) as tar:
+        entries = [_entry(tar, member, home) for member in tar.getmembers()]
+        entries += [Entry(name=name, mode=0o777, open=None) for name in (home, f"{home}/.metaflow")]
+        yield entries
+
+
+def _entry(tar: tarfile.TarFile, member: tarfile.TarInfo, home: str) -> Entry:
+    def content() -> IO[bytes]:
+        return cast("IO[bytes]", tar.extractfile(member))
+
+    return Entry(
+        name=f"{home}/{PurePosixPath(member.name)}",
+        mode=0o755 if member.isdir() or member.mode & 0o100 else 0o644,
+        open=None if member.isdir() else content,
+        size=member.size,
+    )
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[tarfile.TarFile]:
+    """Open the package uncompressed, so that its members can be read in any order."""
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as plain:
+        try:
+            with gzip.open(path) as packed:
+                shutil.copyfileobj(packed, plain, 1024 * 1024)
+            plain.seek(0)
+            tar = tarfile.open(fileobj=plain, mode="r:")
+        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+            raise PackageError(f"The code package is not a compressed tar: {error}.") from error
+        with tar:
+            yield tar
+
+
+def _sha1(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha1").hexdigest()
