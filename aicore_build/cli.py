@@ -63,7 +63,9 @@ class _Group(click.Group):
             sys.exit(INTERRUPTED)
 
 
-@click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="aicore-build")
 @click.option("--debug", is_flag=True, help="Log what is run, and show the traceback of an error.")
 def main(*, debug: bool) -> None:

@@ -48,7 +48,9 @@ def dev_context(environment: Environment, settings: Settings) -> BuildContext:
     def entries() -> list[Entry]:
         files = [text_entry("requirements.txt", requirements)]
         return files + [
-            text_entry(name, path.read_bytes(), mode=0o600) for name, path in private.items() if path
+            text_entry(name, path.read_bytes(), mode=0o600)
+            for name, path in private.items()
+            if path
         ]
 
     return BuildContext(

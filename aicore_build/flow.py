@@ -83,9 +83,7 @@ def _defines_flow(path: Path) -> bool:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
         return False
-    bases = (
-        base for node in tree.body if isinstance(node, ast.ClassDef) for base in node.bases
-    )
+    bases = (base for node in tree.body if isinstance(node, ast.ClassDef) for base in node.bases)
     return any(ast.unparse(base).rpartition(".")[2] == "FlowSpec" for base in bases)
 
 

@@ -173,7 +173,7 @@ def _open(path: Path) -> Iterator[tarfile.TarFile]:
             with gzip.open(path) as packed:
                 shutil.copyfileobj(packed, plain, 1024 * 1024)
             plain.seek(0)
-            tar = tarfile.open(fileobj=plain, mode="r:")
+            tar = tarfile.open(fileobj=plain, mode="r:")  # noqa: SIM115 - closed below
         except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
             raise PackageError(f"The code package is not a compressed tar: {error}.") from error
         with tar:

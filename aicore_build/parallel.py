@@ -33,7 +33,7 @@ def in_parallel(
                 return
             try:
                 done.put((number, function(item), None))
-            except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
+            except BaseException as error:
                 done.put((number, None, error))
 
     for _ in range(min(jobs, len(todo))):

@@ -66,7 +66,9 @@ def run(
         except subprocess.TimeoutExpired:
             _end(process)
             _, stderr = process.communicate()
-            raise ProcessError(f"it did not end within {timeout:g} s", stderr, timed_out=True) from None
+            raise ProcessError(
+                f"it did not end within {timeout:g} s", stderr, timed_out=True
+            ) from None
         except BaseException:
             _end(process)
             raise

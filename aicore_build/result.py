@@ -11,7 +11,7 @@ from typing import Any, Literal
 from aicore_build.errors import OutputError
 from aicore_build.flow import Flow
 from aicore_build.package import PackageAddress
-from aicore_build.reference import Digest, DigestReference, ImageReference, TagReference
+from aicore_build.reference import Digest, DigestReference, ImageReference
 
 SCHEMA = 1
 """Of the JSON; counts up when a key is removed or changes its meaning."""

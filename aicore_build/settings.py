@@ -38,7 +38,9 @@ class StepSettings:
 
 
 def _setting(default: Any, text: str, *, read: Callable[..., Any], flag: bool = True) -> Any:  # noqa: ANN401
-    return field(default_factory=lambda: default, metadata={"help": text, "read": read, "flag": flag})
+    return field(
+        default_factory=lambda: default, metadata={"help": text, "read": read, "flag": flag}
+    )
 
 
 def _text(value: object, _folder: Path) -> str:

@@ -45,9 +45,7 @@ def plan_completion(flow: Flow, settings: Settings) -> Completion:
         FlowError: a step's @argo has labels that are not a dict.
     """
     missing = [
-        name
-        for name in ("scenario_id", "scenario_name", "version")
-        if not getattr(settings, name)
+        name for name in ("scenario_id", "scenario_name", "version") if not getattr(settings, name)
     ]
     if missing:
         keys = [name.replace("_", "-") for name in missing]
@@ -160,7 +158,9 @@ def _complete_container(template: Json, completion: Completion, step: str, image
         sources.append(secret)
     container["env"] = [
         # @environment lets numbers through, which Kubernetes refuses.
-        variable if "valueFrom" in variable else {**variable, "value": str(variable.get("value", ""))}
+        variable
+        if "valueFrom" in variable
+        else {**variable, "value": str(variable.get("value", ""))}
         for variable in container.get("env", [])
         if variable["name"] != _SERVICE_HEADERS
     ]

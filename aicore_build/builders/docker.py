@@ -112,9 +112,7 @@ class DockerBuilder:
         try:
             with self._client("transfer") as client:
                 client.tag(image, str(target.repository), target.tag)
-                events = client.push(
-                    str(target.repository), target.tag, stream=True, decode=True
-                )
+                events = client.push(str(target.repository), target.tag, stream=True, decode=True)
                 said = [event["aux"]["Digest"] for event in _checked(events) if "aux" in event]
         except _StreamError as error:
             raise RegistryError(_registry_problem("push", target, str(error))) from error
@@ -164,10 +162,10 @@ class DockerBuilder:
 
     def _read_build(self, name: str, events: Iterable[Event]) -> str:
         lines: collections.deque[str] = collections.deque(maxlen=_SHOWN_LINES)
-        image = None
+        image = ""
         try:
             for event in _checked(events):
-                image = event.get("aux", {}).get("ID", image)
+                image = str(event.get("aux", {}).get("ID", image))
                 for line in event.get("stream", "").splitlines():
                     if line.strip():
                         lines.append(line.rstrip())
@@ -178,7 +176,7 @@ class DockerBuilder:
                 f"Could not build {name}: {_said(error)}\n"
                 f"The last lines of the build:\n{tail}\n{_advice(tail)}"
             ) from error
-        if image is None:
+        if not image:
             raise BuildError(f"Could not build {name}: the engine reported no image.")
         return image
 
@@ -234,13 +232,14 @@ def _connection() -> dict[str, Any]:
     from docker.context import ContextAPI  # noqa: PLC0415
     from docker.utils import kwargs_from_env  # noqa: PLC0415
 
-    found: dict[str, Any] = kwargs_from_env()
+    found = dict(kwargs_from_env())
     return found if "base_url" in found else {**ContextAPI.kwargs_from_context(), **found}
 
 
 def _endpoint() -> str:
-    default = docker.constants.DEFAULT_UNIX_SOCKET.replace("http+unix://", "unix://")
-    return str(_connection().get("base_url") or default)
+    from docker.constants import DEFAULT_UNIX_SOCKET  # noqa: PLC0415
+
+    return str(_connection().get("base_url") or DEFAULT_UNIX_SOCKET).replace("http+unix", "unix")
 
 
 def _said(error: Exception) -> str:

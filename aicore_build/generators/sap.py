@@ -54,7 +54,9 @@ def parse_generated(stdout: str) -> Json:
         if isinstance(document, dict) and document.get("kind") == "WorkflowTemplate":
             return document
     tail = "\n".join(f"  {line}" for line in stdout.splitlines()[-20:])
-    raise GeneratorError(f"The generator wrote no workflow template. The end of its output:\n{tail}")
+    raise GeneratorError(
+        f"The generator wrote no workflow template. The end of its output:\n{tail}"
+    )
 
 
 def _explain(error: ProcessError, flow: Flow) -> AicoreBuildError:

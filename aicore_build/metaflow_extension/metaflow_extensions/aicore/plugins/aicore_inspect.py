@@ -7,7 +7,7 @@ resolved and `--with` applied. It runs in the flow's own Python: Python 3.9 and 
 import json
 import platform
 from importlib import metadata
-from typing import Any, Dict, List, Optional  # noqa: UP035 - the flow's Python may be 3.9
+from typing import Any, Dict, List, Optional
 
 from metaflow import metaflow_config
 from metaflow._vendor import click
@@ -38,14 +38,14 @@ def aicore_inspect(obj: Any, out: str) -> None:
         json.dump(document, file)
 
 
-def _version(distribution: str) -> Optional[str]:  # noqa: UP045
+def _version(distribution: str) -> Optional[str]:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _step(node: Any) -> Dict[str, Any]:  # noqa: UP006
+def _step(node: Any) -> Dict[str, Any]:
     decorators = [{"name": d.name, "attributes": _plain(d.attributes)} for d in node.decorators]
     images = [d.attributes["image"] for d in node.decorators if d.name == "kubernetes"]
     return {
@@ -55,7 +55,7 @@ def _step(node: Any) -> Dict[str, Any]:  # noqa: UP006
     }
 
 
-def _is_metaflows_own(image: Optional[str]) -> bool:  # noqa: UP045
+def _is_metaflows_own(image: Optional[str]) -> bool:
     """Whether Metaflow made the image up: `python:3.11`, since neither step nor user named one."""
     if metaflow_config.KUBERNETES_CONTAINER_IMAGE or not image:
         return not image
@@ -65,9 +65,9 @@ def _is_metaflows_own(image: Optional[str]) -> bool:  # noqa: UP045
     )
 
 
-def _graph_order(graph: Any) -> List[str]:  # noqa: UP006
+def _graph_order(graph: Any) -> List[str]:
     """Every step after all of those before it; Metaflow's own order repeats joins."""
-    order: List[str] = []  # noqa: UP006
+    order: List[str] = []
     waiting = sorted(graph.nodes.values(), key=lambda node: node.func_lineno)
     while waiting:
         ready = (node for node in waiting if set(node.in_funcs) <= set(order))
