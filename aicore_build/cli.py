@@ -156,12 +156,15 @@ def plan(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
 
 
 @main.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default="contexts")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".aicore-build")
 @click.option("--prod", "embed", is_flag=True, help="Also those of the prod images; needs S3.")
 @_json
 @_with_settings
 def render(folder: Path, *, embed: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401
-    """Write Dockerfiles and build contexts into a FOLDER, to read or to build by hand."""
+    """Write Dockerfiles and build contexts into a FOLDER, to read or to build by hand.
+
+    The default, .aicore-build, is hidden, so that Metaflow doesn't pack it with the flow.
+    """
     script, settings = _load(given)
     from aicore_build.progress import reporter  # noqa: PLC0415
     from aicore_build.render import render as run  # noqa: PLC0415
@@ -192,6 +195,6 @@ def _show(result: "Result", *, as_json: bool) -> None:
         click.echo(json.dumps(result.as_json(), indent=2))
         return
     for image in result.images:
-        click.echo(str(image.pinned or image.image_id))
+        click.echo(str(image.pinned or image.reference))
     if result.workflow_template:
         click.echo(str(result.workflow_template))

@@ -1,16 +1,15 @@
 """`aicore-build dev`: dev images, pushed, and the workflow template that runs the flow in them."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from aicore_build.builders.docker import DockerBuilder
 from aicore_build.context import dev_context
 from aicore_build.errors import RegistryError
-from aicore_build.flow import read_flow
+from aicore_build.flow import Flow, read_flow
 from aicore_build.generators import sap
 from aicore_build.package import find_package
 from aicore_build.parallel import in_parallel
-from aicore_build.plan import DevBuild, ImagePlan, plan_dev_builds, plan_images
+from aicore_build.plan import DevBuild, ImagePlan, plan_dev_builds, plan_images, unused_settings
 from aicore_build.progress import DONE, Reporter
 from aicore_build.reference import ImageReference, TagReference
 from aicore_build.result import BuiltImage, Result, images_by_step, write_whole
@@ -30,12 +29,13 @@ def dev(
         push: False builds only, and writes no workflow template: it would name no digest.
         template: False leaves the workflow template out.
     """
-    flow = read_flow(script, settings.python)
-    images = plan_images(flow, settings)
+    flow, images = read_and_plan(script, settings, reporter)
     writes = template and push and flow.datastore_root is not None
     completion = plan_completion(flow, settings) if writes else None
-    builder = DockerBuilder(settings, reporter)
-    built = ensure_dev_images(images, builder, settings, rebuild=True, push=push)
+    if template and push and not writes:
+        reporter.note("no workflow template: METAFLOW_DATASTORE_SYSROOT_S3 is not configured.")
+    builder = DockerBuilder(settings, reporter, push=push)
+    built = ensure_dev_images(images, builder, settings, rebuild=True)
     package, path = None, None
     if completion:
         reporter.phase("workflow template", "generating")
@@ -48,13 +48,19 @@ def dev(
     return Result(command="dev", flow=flow, images=built, package=package, workflow_template=path)
 
 
+def read_and_plan(
+    script: Path, settings: Settings, reporter: Reporter
+) -> tuple[Flow, tuple[ImagePlan, ...]]:
+    """Read the flow and plan its images; say which settings have no effect on it."""
+    flow = read_flow(script, settings.python)
+    images = plan_images(flow, settings)
+    for note in unused_settings(flow, settings):
+        reporter.note(note)
+    return flow, images
+
+
 def ensure_dev_images(
-    images: Iterable[ImagePlan],
-    builder: DockerBuilder,
-    settings: Settings,
-    *,
-    rebuild: bool,
-    push: bool,
+    images: tuple[ImagePlan, ...], builder: DockerBuilder, settings: Settings, *, rebuild: bool
 ) -> tuple[BuiltImage, ...]:
     """Make sure that there is a dev image for each of the flow's image references.
 
@@ -63,12 +69,10 @@ def ensure_dev_images(
         builder: builds, and asks the registry.
         settings: as loaded.
         rebuild: build also those that the registry has.
-        push: False leaves what was built in the engine.
 
     Raises:
         RegistryError: an image that is to be used as it is isn't there.
     """
-    images = tuple(images)
     asked = [image for image in images if not (rebuild and image.environment)]
     digests = in_parallel(lambda image: builder.find(image.reference), asked, settings.jobs)
     ready: dict[ImageReference, BuiltImage] = {
@@ -91,28 +95,25 @@ def ensure_dev_images(
             )
 
     def build(plan: DevBuild) -> list[BuiltImage]:
-        return _build(plan, builder, settings, push=push)
+        return _build(plan, builder, settings)
 
     for results in in_parallel(build, plan_dev_builds(missing), settings.jobs):
         ready.update({image.reference: image for image in results})
     return tuple(ready[image.reference] for image in images)
 
 
-def _build(
-    plan: DevBuild, builder: DockerBuilder, settings: Settings, *, push: bool
-) -> list[BuiltImage]:
+def _build(plan: DevBuild, builder: DockerBuilder, settings: Settings) -> list[BuiltImage]:
     name = str(plan.images[0].reference)
-    context = dev_context(plan.environment, settings)
-    image_id = builder.build(name, context)
+    image_id = builder.build(name, dev_context(plan.environment, settings))
     return [
         BuiltImage(
             reference=image.reference,
             steps=image.steps,
             built=True,
             base_image=plan.environment.base_image or None,
-            digest=builder.push(image_id, image.reference) if push else None,
+            digest=builder.publish(image_id, image.reference),
             image_id=image_id,
         )
         for image in plan.images
-        if isinstance(image.reference, TagReference)
+        if isinstance(image.reference, TagReference)  # all that are built: a digest can't be
     ]

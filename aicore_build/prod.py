@@ -7,12 +7,12 @@ from typing import Any
 
 from aicore_build.builders.docker import DockerBuilder
 from aicore_build.context import prod_context
-from aicore_build.dev import ensure_dev_images
-from aicore_build.flow import Flow, read_flow
+from aicore_build.dev import ensure_dev_images, read_and_plan
+from aicore_build.flow import Flow
 from aicore_build.generators import sap
 from aicore_build.package import PackageAddress, check_package, download_package, find_package
 from aicore_build.parallel import in_parallel
-from aicore_build.plan import ImagePlan, plan_images
+from aicore_build.plan import ImagePlan
 from aicore_build.progress import DONE, Reporter
 from aicore_build.result import BuiltImage, Result, images_by_step, write_whole
 from aicore_build.settings import Settings
@@ -28,24 +28,24 @@ def prod(script: Path, settings: Settings, reporter: Reporter, *, push: bool) ->
         reporter: is told of progress.
         push: False builds only, and writes no workflow template: it would name no digest.
     """
-    flow = read_flow(script, settings.python)
-    images = plan_images(flow, settings)
+    flow, images = read_and_plan(script, settings, reporter)
     completion = plan_completion(flow, settings)
-    builder = DockerBuilder(settings, reporter)
+    builder = DockerBuilder(settings, reporter, push=push)
 
-    def dev_images() -> tuple[BuiltImage, ...]:
-        return ensure_dev_images(images, builder, settings, rebuild=False, push=push)
+    def generate(*, embedded: bool) -> Json:
+        return sap.generate(flow, embedded=embedded, timeout=settings.generator_timeout)
 
+    reporter.phase("workflow template", "generating")
     bases, plain, embedded = _at_once(
-        dev_images,
-        lambda: generate(flow, settings, reporter, embedded=False),
-        lambda: generate(flow, settings, reporter, embedded=True),
+        lambda: ensure_dev_images(images, builder, settings, rebuild=False),
+        lambda: generate(embedded=False),
+        lambda: generate(embedded=True),
     )
     package = find_package(plain)
     job_tar = fetch_package(package, flow)
 
     def embed(pair: tuple[ImagePlan, BuiltImage]) -> BuiltImage:
-        return _embed(*pair, package, job_tar, builder, push=push)
+        return _embed(*pair, package, job_tar, builder)
 
     built = tuple(in_parallel(embed, zip(images, bases, strict=True), settings.jobs))
     path = None
@@ -55,12 +55,6 @@ def prod(script: Path, settings: Settings, reporter: Reporter, *, push: bool) ->
         write_whole(path, render_json(completed))
         reporter.phase("workflow template", f"{DONE}: {path}")
     return Result(command="prod", flow=flow, images=built, package=package, workflow_template=path)
-
-
-def generate(flow: Flow, settings: Settings, reporter: Reporter, *, embedded: bool) -> Json:
-    """Call the generator."""
-    reporter.phase("workflow template", "generating")
-    return sap.generate(flow, embedded=embedded, timeout=settings.generator_timeout)
 
 
 def fetch_package(package: PackageAddress, flow: Flow) -> Path:
@@ -77,8 +71,6 @@ def _embed(
     package: PackageAddress,
     job_tar: Path,
     builder: DockerBuilder,
-    *,
-    push: bool,
 ) -> BuiltImage:
     reference = plan.prod_reference(package.sha1)
     base_image = str(base.pinned or base.image_id)
@@ -88,7 +80,7 @@ def _embed(
         steps=plan.steps,
         built=True,
         base_image=base_image,
-        digest=builder.push(image_id, reference) if push else None,
+        digest=builder.publish(image_id, reference),
         image_id=image_id,
     )
 

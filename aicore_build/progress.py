@@ -34,14 +34,20 @@ class PlainReporter:
         pass
 
     def phase(self, name: str, phase: str) -> None:  # noqa: D102
-        print(f"{name}: {phase}", file=sys.stderr, flush=True)
+        _print(f"{name}: {phase}")
 
     def output(self, name: str, line: str) -> None:  # noqa: D102
         if self._verbose:
-            print(f"{name} | {line}", file=sys.stderr, flush=True)
+            _print(f"{name} | {line}")
 
     def note(self, text: str) -> None:  # noqa: D102
-        print(f"Note: {text}", file=sys.stderr, flush=True)
+        _print(f"Note: {text}")
+
+
+def _print(line: str) -> None:
+    """In one write: several threads print."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 class LiveReporter:

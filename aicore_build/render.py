@@ -5,11 +5,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from aicore_build.builders.docker import DockerBuilder
 from aicore_build.context import BuildContext, dev_context, prod_context
+from aicore_build.dev import read_and_plan
 from aicore_build.errors import OutputError, RegistryError
-from aicore_build.flow import Flow, read_flow
+from aicore_build.flow import Flow
+from aicore_build.generators import sap
 from aicore_build.layer import Entry
-from aicore_build.plan import ImagePlan, plan_dev_builds, plan_images
+from aicore_build.package import find_package
+from aicore_build.plan import ImagePlan, plan_dev_builds
+from aicore_build.prod import fetch_package
 from aicore_build.progress import Reporter
 from aicore_build.reference import ImageReference
 from aicore_build.settings import Settings
@@ -31,8 +36,9 @@ def render(
         OutputError: a folder can't be written, or is not one of ours.
         RegistryError: a prod image is asked for whose dev image is not there.
     """
-    flow = read_flow(script, settings.python)
-    images = plan_images(flow, settings)
+    flow, images = read_and_plan(script, settings, reporter)
+    if _is_packed(folder.resolve(), flow.script.parent):
+        reporter.note(f"Metaflow packs {folder} with the flow: name a folder outside, or hidden.")
     written: dict[str, str] = {}
     for build in plan_dev_builds(images):
         reference = build.images[0].reference
@@ -54,12 +60,8 @@ def _render_prod(
     reporter: Reporter,
     folder: Path,
 ) -> dict[str, str]:
-    from aicore_build.builders.docker import DockerBuilder  # dev needs no engine  # noqa: PLC0415
-    from aicore_build.package import find_package  # noqa: PLC0415
-    from aicore_build.prod import fetch_package, generate  # noqa: PLC0415
-
-    builder = DockerBuilder(settings, reporter)
-    package = find_package(generate(flow, settings, reporter, embedded=False))
+    builder = DockerBuilder(settings, reporter, push=False)
+    package = find_package(sap.generate(flow, embedded=False, timeout=settings.generator_timeout))
     job_tar = fetch_package(package, flow)
     written = {}
     for image in images:
@@ -75,6 +77,13 @@ def _render_prod(
         _write_context(prod_context(base, job_tar), path)
         written[str(reference)] = str(path)
     return written
+
+
+def _is_packed(folder: Path, flow_folder: Path) -> bool:
+    """Whether Metaflow would take what is in a folder for a part of the flow."""
+    if not folder.is_relative_to(flow_folder):
+        return False
+    return not any(part.startswith(".") for part in folder.relative_to(flow_folder).parts)
 
 
 def _folder_name(reference: ImageReference) -> str:

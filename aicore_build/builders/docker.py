@@ -46,10 +46,11 @@ class _Client(docker.APIClient):
 class DockerBuilder:
     """Builds and pushes with the engine that `docker` on this machine would use."""
 
-    def __init__(self, settings: Settings, reporter: Reporter) -> None:
+    def __init__(self, settings: Settings, reporter: Reporter, *, push: bool) -> None:
         self._platform = settings.platform
         self._network = settings.build_network
         self._reporter = reporter
+        self._push = push
         self._where = _endpoint()
         self._connect(_SILENCE["answer"])
 
@@ -98,8 +99,8 @@ class DockerBuilder:
                 )
                 return self._read_build(name, events)
 
-    def push(self, image: str, target: TagReference) -> Digest:
-        """Push an image; return the digest under which the registry then has it.
+    def publish(self, image: str, target: TagReference) -> Digest | None:
+        """Push an image, or without push only name it; return the digest in the registry.
 
         Args:
             image: its ID.
@@ -108,10 +109,14 @@ class DockerBuilder:
         Raises:
             RegistryError: the push was refused or broke off, or the registry has another image.
         """
+        with self._client("answer") as client:
+            client.tag(image, str(target.repository), target.tag)
+        if not self._push:
+            self._reporter.phase(str(target), f"{DONE}: built, not pushed")
+            return None
         self._reporter.phase(str(target), "pushing")
         try:
             with self._client("transfer") as client:
-                client.tag(image, str(target.repository), target.tag)
                 events = client.push(str(target.repository), target.tag, stream=True, decode=True)
                 said = [event["aux"]["Digest"] for event in _checked(events) if "aux" in event]
         except _StreamError as error:
@@ -199,7 +204,7 @@ class DockerBuilder:
             return _Client(**_connection(), timeout=timeout)
         except docker.errors.DockerException as error:
             raise EngineError(
-                f"The Docker Engine can't be reached at {self._where}: {error}.\n"
+                f"The Docker Engine can't be reached at {self._where}: {_root_cause(error)}.\n"
                 "Start Docker, or point DOCKER_HOST or the docker context to where it runs."
             ) from error
 
@@ -240,6 +245,16 @@ def _endpoint() -> str:
     from docker.constants import DEFAULT_UNIX_SOCKET  # noqa: PLC0415
 
     return str(_connection().get("base_url") or DEFAULT_UNIX_SOCKET).replace("http+unix", "unix")
+
+
+def _root_cause(error: BaseException) -> str:
+    """The system's own words, out of what docker-py, requests and urllib3 wrap around them."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        seen = seen.__cause__ or seen.__context__
+    return str(error)
 
 
 def _said(error: Exception) -> str:
