@@ -1,0 +1,4 @@
+FROM registry.example.com/acme/sweep-cpu:v1@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+COPY user /user
+ENV HOME=/user/home
+WORKDIR /user/home
