@@ -191,6 +191,8 @@ class DockerBuilder:
         client = self._connect(_SILENCE[what])
         try:
             yield client
+        except docker.errors.DockerException:
+            raise  # an answer, though some of them are also requests' exceptions
         except requests.exceptions.RequestException as error:
             raise EngineError(
                 f"The Docker Engine at {self._where} stopped answering: {error}.\n"
