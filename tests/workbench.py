@@ -1,0 +1,111 @@
+"""The examples, copied to a folder of their own, with the sandbox around them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import docker
+
+from tests.rehearsal import StepRun, rehearse
+from tests.sandbox import Sandbox
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+TOOL = Path(sys.executable).with_name("aicore-build")
+SECRET = "default-object-store-secret"
+PRIVATE = ("AICORE_BUILD_", "METAFLOW_", "AWS_ACCESS_KEY", "AWS_SECRET", "AWS_PROFILE")
+"""Variables of the person's own that would change what happens begin with one of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """A folder with a copy of the examples, and images and S3 objects under a name of its own."""
+
+    sandbox: Sandbox
+    folder: Path
+    name: str
+
+    @classmethod
+    def prepare(cls, sandbox: Sandbox, folder: Path, name: str) -> "Workbench":
+        """Copy the examples; what they left when somebody ran them in place stays there."""
+        left = shutil.ignore_patterns(".metaflow", "__pycache__", "*.json")
+        shutil.copytree(EXAMPLES, folder, dirs_exist_ok=True, ignore=left)
+        return cls(sandbox, folder, name)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For subprocesses: of the person's own settings for Metaflow and S3, none."""
+        own = {key: value for key, value in os.environ.items() if not key.startswith(PRIVATE)}
+        return {
+            **own,
+            **self.sandbox.environment,
+            "METAFLOW_DATASTORE_SYSROOT_S3": f"s3://{self.sandbox.bucket}/{self.name}",
+            "METAFLOW_HOME": str(self.folder / ".metaflowconfig"),
+            "REGISTRY": f"{self.sandbox.registry}/{self.name}",
+        }
+
+    def engine(self) -> docker.DockerClient:
+        return docker.from_env(environment=self.environment)
+
+    def build(self, example: str, *arguments: str) -> str:
+        """Run aicore-build in an example's folder; its progress is shown, its stdout returned.
+
+        Raises:
+            CalledProcessError: it failed.
+        """
+        return subprocess.run(
+            [TOOL, *arguments],
+            cwd=self.folder / example,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+
+    def prod(self, example: str) -> dict[str, Any]:
+        """Run `aicore-build prod --json` for an example; return the document."""
+        document: dict[str, Any] = json.loads(
+            self.build(example, "prod", "--flow", f"{example}.py", "--json")
+        )
+        return document
+
+    def delete_code_packages(self, address: str) -> int:
+        """Delete all code packages of a flow from S3, given the address of one; count them."""
+        found = urlsplit(address)
+        store = boto3.resource(
+            "s3",
+            endpoint_url=self.sandbox.s3_endpoint,
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+            region_name=self.environment["AWS_DEFAULT_REGION"],
+        )
+        packages, separator, _ = found.path.lstrip("/").rpartition("/data/")
+        objects = store.Bucket(found.netloc).objects.filter(Prefix=packages + separator)
+        return sum(len(page.get("Deleted", [])) for page in objects.delete())
+
+    def rehearse(
+        self, workflow_template: Path, show: Callable[[str, str], None] = lambda _name, _line: None
+    ) -> tuple[StepRun, ...]:
+        """Run a workflow template's steps; the object store secret leads to the sandbox's S3."""
+        client = self.engine()
+        try:
+            return rehearse(workflow_template, client, {SECRET: self._object_store()}, show)
+        finally:
+            client.close()
+
+    def _object_store(self) -> Mapping[str, str]:
+        names = (
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_DEFAULT_REGION",
+            "METAFLOW_S3_ENDPOINT_URL",
+        )
+        return {name: self.environment[name] for name in names}
