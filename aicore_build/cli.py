@@ -86,7 +86,7 @@ def _with_settings(command: Command) -> Command:
                 f"--{key_of(setting.name)}",
                 setting.name,
                 envvar=f"AICORE_BUILD_{setting.name.upper()}",
-                metavar="VALUE",
+                metavar=setting.metadata["metavar"],
                 help=setting.metadata["help"],
             )(command)
     return command
@@ -106,9 +106,10 @@ _no_push = click.option(
 @_verbose
 @_with_settings
 def dev(*, no_template: bool, no_push: bool, as_json: bool, verbose: bool, **given: Any) -> None:  # noqa: ANN401
-    """Build and push the dev images of a flow; with S3, write its workflow template.
+    """Build and push the images for experiments.
 
-    The steps of a dev workflow template fetch the code from S3 when they start.
+    Where Metaflow is configured for S3, also write the workflow template, whose steps fetch the
+    code from S3 when they start.
     """
     script, settings = _load(given)
     from aicore_build.dev import dev as run  # noqa: PLC0415
@@ -125,9 +126,10 @@ def dev(*, no_template: bool, no_push: bool, as_json: bool, verbose: bool, **giv
 @_verbose
 @_with_settings
 def prod(*, no_push: bool, as_json: bool, verbose: bool, **given: Any) -> None:  # noqa: ANN401
-    """Build and push images with the flow's code inside; write the workflow template for them.
+    """Put the flow's code into its images and push them.
 
-    Dev images that the registry lacks are built and pushed before.
+    Also write the workflow template that runs them. Dev images that the registry lacks are built
+    and pushed before.
     """
     script, settings = _load(given)
     from aicore_build.prod import prod as run  # noqa: PLC0415
@@ -142,7 +144,7 @@ def prod(*, no_push: bool, as_json: bool, verbose: bool, **given: Any) -> None: 
 @_json
 @_with_settings
 def plan(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
-    """Show what dev and prod would do with each step's image. Touches nothing."""
+    """Show what dev and prod would do; touch nothing."""
     script, settings = _load(given)
     from aicore_build.overview import overview  # noqa: PLC0415
 
@@ -161,7 +163,9 @@ def plan(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
 @_json
 @_with_settings
 def render(folder: Path, *, embed: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401
-    """Write Dockerfiles and build contexts into a FOLDER, to read or to build by hand.
+    """Write the build contexts into a FOLDER.
+
+    They are Dockerfiles and what these copy, to read or to build by hand.
 
     The default, .aicore-build, is hidden, so that Metaflow doesn't pack it with the flow.
     """

@@ -37,12 +37,6 @@ class StepSettings:
     resource_plan: str | None = None
 
 
-def _setting(default: Any, text: str, *, read: Callable[..., Any], flag: bool = True) -> Any:  # noqa: ANN401
-    return field(
-        default_factory=lambda: default, metadata={"help": text, "read": read, "flag": flag}
-    )
-
-
 def _text(value: object, _folder: Path) -> str:
     if not isinstance(value, str):
         raise TypeError("text")
@@ -115,6 +109,17 @@ def _tables(value: object) -> Mapping[str, Mapping[str, object]]:
     if not isinstance(value, dict) or not all(isinstance(part, dict) for part in value.values()):
         raise TypeError("a table of tables")
     return value
+
+
+_METAVARS = {_number: "NUMBER", _path: "FILE", _file: "FILE", _requirements: "FILE", _texts: "A,B"}
+
+
+def _setting(default: Any, text: str, *, read: Callable[..., Any], flag: bool = True) -> Any:  # noqa: ANN401
+    """A field of Settings; its metadata is what flags and documentation are made from."""
+    if "Default:" not in text and isinstance(default, str | int):
+        text += f" Default: {default}."
+    metadata = {"help": text, "read": read, "flag": flag, "metavar": _METAVARS.get(read, "TEXT")}
+    return field(default_factory=lambda: default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Runs a workflow template's steps on this machine, one after the other, as Argo would order them.
+"""Runs a workflow template's steps on this machine, in the order that Argo would run them in.
 
 It knows what the SAP plugin writes and nothing more: anything else in a workflow template is an
 error by name, not something left out. As on SAP AI Core, a container runs as user 65534 without
@@ -7,13 +7,16 @@ capabilities, and knows of S3 only what the secret gives that its template names
 
 import contextlib
 import io
+import itertools
 import json
+import os
 import re
 import tarfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +59,7 @@ class StepRun:
 
 def rehearse(
     workflow_template: Path,
-    client: docker.DockerClient,
+    connect: Callable[[], docker.DockerClient],
     secrets: Mapping[str, Mapping[str, str]],
     show: Callable[[str, str], None] = lambda _name, _line: None,
 ) -> tuple[StepRun, ...]:
@@ -64,15 +67,15 @@ def rehearse(
 
     Args:
         workflow_template: the JSON file.
-        client: of the engine to run in.
+        connect: gives a client of the engine to run in; each container has its own.
         secrets: by name, the variables that each gives to a container whose `envFrom` names it.
-        show: is called with the step and each line of its output.
+        show: is called with the step and each line of its output; from several threads.
 
     Raises:
         RehearsalError: a step failed, or there is something unknown in the workflow template.
     """
     document: Json = json.loads(workflow_template.read_text(encoding="utf-8"))
-    rehearsal = _Rehearsal(document, client, secrets, show)
+    rehearsal = _Rehearsal(document, connect, secrets, show)
     rehearsal.run()
     return tuple(rehearsal.runs)
 
@@ -81,16 +84,17 @@ class _Rehearsal:
     def __init__(
         self,
         document: Json,
-        client: docker.DockerClient,
+        connect: Callable[[], docker.DockerClient],
         secrets: Mapping[str, Mapping[str, str]],
         show: Callable[[str, str], None],
     ) -> None:
         self.runs: list[StepRun] = []
         self._spec: Json = document["spec"]
         self._templates: dict[str, Json] = {t["name"]: t for t in self._spec["templates"]}
-        self._client = client
+        self._connect = connect
         self._secrets = secrets
         self._show = show
+        self._numbers = itertools.count()
         self._workflow = f"{document['metadata']['name']}-{uuid.uuid4().hex[:5]}"
         # A parameter without a value is bound by AI Core; here that is an unknown name.
         parameters = self._spec.get("arguments", {}).get("parameters", [])
@@ -119,10 +123,18 @@ class _Rehearsal:
             _only(task, _TASK_KEYS, f"the task {task['name']}")
             called = f"{task['template']}{index}"
             if "withParam" in task:
-                outputs = [
-                    self._run_task(task, known | {"item": _as_text(item)}, f"{called}({number})")
-                    for number, item in enumerate(json.loads(substitute(task["withParam"], known)))
-                ]
+                items = enumerate(json.loads(substitute(task["withParam"], known)))
+                with ThreadPoolExecutor(os.cpu_count()) as pool:
+                    calls = [
+                        pool.submit(
+                            self._run_task,
+                            task,
+                            known | {"item": _as_text(item)},
+                            f"{called}({number})",
+                        )
+                        for number, item in items
+                    ]
+                outputs = [call.result() for call in calls]
                 known[f"tasks.{task['name']}.outputs.parameters"] = _as_text(outputs)
             else:
                 for key, value in self._run_task(task, known, called).items():
@@ -141,7 +153,7 @@ class _Rehearsal:
         """Run a container until it succeeds, as often as its retryStrategy allows."""
         attempts = int(template.get("retryStrategy", {}).get("limit", 0)) + 1
         for attempt in range(attempts):
-            pod = f"{self._workflow}-{template['name']}-{len(self.runs)}"
+            pod = f"{self._workflow}-{template['name']}-{next(self._numbers)}"
             known = dict(scope) | {"pod.name": pod, "retries": str(attempt)}
             ready = substitute_all({k: v for k, v in template.items() if k != "inputs"}, known)
             with self._container(ready["container"], pod) as container:
@@ -167,22 +179,23 @@ class _Rehearsal:
         if not separator:
             raise RehearsalError(f"The image {tagged} is not named by its digest.")
         repository = re.sub(r":[^:/]+$", "", tagged)
-        self._client.images.pull(f"{repository}@{digest}")
-        container = self._client.containers.create(
-            f"{repository}@{digest}",
-            name=name,
-            entrypoint=spec["command"],
-            command=spec["args"],
-            environment=self._environment(spec),
-            user=USER,
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
-            network_mode="host",
-        )
-        try:
-            yield container
-        finally:
-            container.remove(force=True)
+        with contextlib.closing(self._connect()) as client:
+            client.images.pull(f"{repository}@{digest}")
+            container = client.containers.create(
+                f"{repository}@{digest}",
+                name=name,
+                entrypoint=spec["command"],
+                command=spec["args"],
+                environment=self._environment(spec),
+                user=USER,
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+                network_mode="host",
+            )
+            try:
+                yield container
+            finally:
+                container.remove(force=True)
 
     def _environment(self, spec: Json) -> dict[str, str]:
         environment: dict[str, str] = {}

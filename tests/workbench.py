@@ -95,11 +95,7 @@ class Workbench:
         self, workflow_template: Path, show: Callable[[str, str], None] = lambda _name, _line: None
     ) -> tuple[StepRun, ...]:
         """Run a workflow template's steps; the object store secret leads to the sandbox's S3."""
-        client = self.engine()
-        try:
-            return rehearse(workflow_template, client, {SECRET: self._object_store()}, show)
-        finally:
-            client.close()
+        return rehearse(workflow_template, self.engine, {SECRET: self._object_store()}, show)
 
     def _object_store(self) -> Mapping[str, str]:
         names = (
