@@ -1,0 +1,251 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from click.testing import Result as Answer
+
+from aicore_build import __version__, errors
+from aicore_build.cli import EXIT_CODES, INTERRUPTED, main
+from aicore_build.errors import AicoreBuildError, PackageError
+from aicore_build.overview import Overview
+from aicore_build.plan import plan_images
+from aicore_build.reference import parse_reference
+from aicore_build.result import BuiltImage, Result
+from aicore_build.settings import Settings
+from tests.unit.make import CPU, DIGEST, make_flow, sweep_flow
+
+COMMANDS = ("dev", "prod", "plan", "render")
+ERRORS = [
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, AicoreBuildError)
+]
+FLOW = "from metaflow import FlowSpec\nclass F(FlowSpec): ...\n"
+
+
+class Here:
+    """A folder with a flow, in which commands run whose work is done by a function of the test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        monkeypatch.chdir(folder)
+        self._monkeypatch = monkeypatch
+        self.folder = folder
+        self.called_with: list[Any] = []
+        (folder / "trainflow.py").write_text(FLOW, encoding="utf-8")
+
+    def run(self, command: str, outcome: object, *arguments: str) -> Answer:
+        def work(*given: object, **options: object) -> object:
+            self.called_with = [*given, options]
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+
+        module = {"plan": "overview"}.get(command, command)
+        self._monkeypatch.setattr(f"aicore_build.{module}.{module}", work)
+        return CliRunner().invoke(main, [command, *arguments])
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Here:
+    return Here(monkeypatch, tmp_path)
+
+
+def an_overview() -> Overview:
+    images = plan_images(sweep_flow(), Settings())
+    return Overview(flow=sweep_flow(), images=images, notes=("look here",))
+
+
+def a_result(template: Path | None) -> Result:
+    reference = parse_reference(CPU)
+    pushed = BuiltImage(
+        reference=reference, steps=("a",), built=True, base_image=None, digest=DIGEST
+    )
+    kept = BuiltImage(reference=reference, steps=("b",), built=True, base_image=None, digest=None)
+    return Result(
+        command="prod",
+        flow=make_flow(),
+        images=(pushed, kept),
+        package=None,
+        workflow_template=template,
+    )
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(command: tuple[str, ...], flag: str) -> None:
+    answer = CliRunner().invoke(main, [*command, flag])
+    assert answer.exit_code == 0
+    assert answer.stdout.startswith("Usage: ")
+    assert answer.stderr == ""
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+import sys
+from aicore_build.cli import main
+for command in main.commands:
+    main([command, "--help"], standalone_mode=False)
+main(["--help"], standalone_mode=False)
+heavy = {"docker", "boto3", "botocore", "jinja2", "rich", "metaflow", "requests"}
+print(sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+    assert done.stdout.count("Usage: ") == len(COMMANDS) + 1
+
+
+def test_version() -> None:
+    assert __version__ in CliRunner().invoke(main, ["--version"]).stdout
+
+
+def test_each_kind_of_error_has_its_own_exit_code_in_the_help() -> None:
+    codes = [kind.exit_code for kind in ERRORS]
+    assert len(set(codes)) == len(codes) > 8
+    listed = [int(code) for code in re.findall(r"^ +(\d+)  \S", EXIT_CODES, re.MULTILINE)]
+    assert listed == sorted(set(listed))
+    assert {0, 2, INTERRUPTED, *codes} <= set(listed)
+    shown = CliRunner().invoke(main, ["--help"]).stdout
+    assert re.findall(r"^ +(\d+)  \S", shown, re.MULTILINE) == [str(code) for code in listed]
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_error_is_a_message_and_its_exit_code(
+    here: Here, command: str, kind: type[AicoreBuildError]
+) -> None:
+    answer = here.run(command, kind("What failed.\nWhat to do."), "--json")
+    assert answer.exit_code == kind.exit_code
+    assert answer.stderr == "Error: What failed.\nWhat to do.\n"
+    assert answer.stdout == ""
+
+
+def test_debug_shows_the_traceback_too(here: Here) -> None:
+    here.run("plan", PackageError("What failed."))
+    answer = CliRunner().invoke(main, ["--debug", "plan"])
+    assert answer.exit_code == PackageError.exit_code
+    assert "Traceback (most recent call last):" in answer.stderr
+    assert answer.stderr.endswith("Error: What failed.\n")
+
+
+def test_ctrl_c(here: Here) -> None:
+    answer = here.run("dev", KeyboardInterrupt())
+    assert answer.exit_code == 130
+    assert answer.stderr == "Interrupted. The command can simply be run again.\n"
+
+
+def test_a_bug_crashes(here: Here) -> None:
+    answer = here.run("plan", ZeroDivisionError("a bug"))
+    assert isinstance(answer.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["deploy"], id="no such command"),
+        pytest.param(["plan", "--colour"], id="no such flag"),
+        pytest.param(["plan", "trainflow.py"], id="an argument too many"),
+        pytest.param(["dev", "--images", "x"], id="a table is no flag"),
+    ],
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    assert CliRunner().invoke(main, arguments).exit_code == 2
+
+
+def test_settings_that_are_wrong_end_with_their_exit_code(here: Here) -> None:
+    answer = here.run("plan", an_overview(), "--jobs", "many")
+    assert answer.exit_code == 3
+    assert "Error: --jobs is 'many', but has to be a whole number" in answer.stderr
+
+
+def test_a_folder_without_a_flow(here: Here) -> None:
+    (here.folder / "trainflow.py").unlink()
+    answer = here.run("plan", an_overview())
+    assert answer.exit_code == 4
+    assert "--flow" in answer.stderr
+
+
+def test_the_one_flow_of_the_folder_is_taken(here: Here) -> None:
+    (here.folder / "aicore-build.toml").write_text("jobs = 2", encoding="utf-8")
+    here.run("plan", an_overview())
+    script, settings = here.called_with[:2]
+    assert script == here.folder / "trainflow.py"
+    assert settings.jobs == 2
+
+
+def test_the_flow_of_the_settings_is_taken(here: Here) -> None:
+    (here.folder / "other.py").write_text(FLOW, encoding="utf-8")
+    (here.folder / "aicore-build.toml").write_text('flow = "other.py"', encoding="utf-8")
+    here.run("plan", an_overview())
+    assert here.called_with[0] == here.folder / "other.py"
+
+
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_a_given_flow_brings_its_own_settings(
+    here: Here, monkeypatch: pytest.MonkeyPatch, *, by_flag: bool
+) -> None:
+    (here.folder / "sub").mkdir()
+    (here.folder / "sub" / "aicore-build.toml").write_text("jobs = 7", encoding="utf-8")
+    (here.folder / "aicore-build.toml").write_text("jobs = 2", encoding="utf-8")
+    if not by_flag:
+        monkeypatch.setenv("AICORE_BUILD_FLOW", "sub/flow.py")
+    here.run("plan", an_overview(), *(["--flow", "sub/flow.py"] if by_flag else []))
+    script, settings = here.called_with[:2]
+    assert script == Path("sub/flow.py")
+    assert settings.jobs == 7
+
+
+def test_plan_as_json_is_one_document_on_stdout(here: Here) -> None:
+    answer = here.run("plan", an_overview(), "--json")
+    assert json.loads(answer.stdout) == an_overview().as_json()
+    assert answer.stderr == ""
+
+
+def test_plan_for_people_has_its_notes_on_stderr(here: Here) -> None:
+    answer = here.run("plan", an_overview())
+    assert answer.stdout == an_overview().as_table(wide=True)
+    assert answer.stderr == "Note: look here\n"
+
+
+@pytest.mark.parametrize("command", ["dev", "prod"])
+def test_results_are_a_line_each(here: Here, command: str) -> None:
+    template = here.folder / "trainflow.json"
+    answer = here.run(command, a_result(template))
+    assert answer.stdout == f"{CPU}@{DIGEST}\n{CPU}\n{template}\n"
+    assert here.run(command, a_result(None)).stdout == f"{CPU}@{DIGEST}\n{CPU}\n"
+
+
+@pytest.mark.parametrize("command", ["dev", "prod"])
+def test_results_as_json_are_one_document(here: Here, command: str) -> None:
+    answer = here.run(command, a_result(None), "--json")
+    assert json.loads(answer.stdout) == a_result(None).as_json()
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "options"),
+    [
+        pytest.param("dev", [], {"push": True, "template": True}, id="dev"),
+        pytest.param("dev", ["--no-push"], {"push": False, "template": True}, id="dev --no-push"),
+        pytest.param("dev", ["--no-template"], {"push": True, "template": False}, id="no template"),
+        pytest.param("prod", [], {"push": True}, id="prod"),
+        pytest.param("prod", ["--no-push"], {"push": False}, id="prod --no-push"),
+    ],
+)
+def test_flags_reach_the_command(
+    here: Here, command: str, flags: list[str], options: dict[str, bool]
+) -> None:
+    here.run(command, a_result(None), *flags)
+    assert here.called_with[-1] == options
+
+
+def test_render(here: Here) -> None:
+    folders = {"a:1": "x/dev/a-1", "b:1": "x/dev/b-1"}
+    assert here.run("render", folders).stdout == "x/dev/a-1\nx/dev/b-1\n"
+    assert here.called_with[3:] == [Path(".aicore-build"), {"embed": False}]
+    answer = here.run("render", folders, "x", "--prod", "--json")
+    assert json.loads(answer.stdout) == {"schema": 1, "command": "render", "folders": folders}
+    assert here.called_with[3:] == [Path("x"), {"embed": True}]

@@ -1,0 +1,76 @@
+import threading
+import time
+
+import pytest
+
+from aicore_build.parallel import in_parallel
+
+
+def test_results_are_in_the_order_of_the_items() -> None:
+    second = threading.Event()
+
+    def work(item: str) -> str:
+        if item == "a":
+            assert second.wait(10)
+        else:
+            second.set()
+        return item.upper()
+
+    assert in_parallel(work, ["a", "b"], 2) == ["A", "B"]
+
+
+def test_nothing_to_do() -> None:
+    assert in_parallel(str, [], 4) == []
+
+
+def test_a_result_may_be_none() -> None:
+    assert in_parallel(lambda _: None, [1, 2], 2) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "most"),
+    [pytest.param(1, 1, id="1"), pytest.param(3, 3, id="3"), pytest.param(9, 6, id="9")],
+)
+def test_at_most_so_many_at_the_same_time(jobs: int, most: int) -> None:
+    lock = threading.Lock()
+    running: set[int] = set()
+    seen: list[int] = []
+    full = threading.Barrier(most)
+
+    def work(item: int) -> None:
+        with lock:
+            running.add(item)
+            seen.append(len(running))
+        full.wait(10)  # broken after 10 s if fewer than `most` run at the same time
+        with lock:
+            running.remove(item)
+
+    in_parallel(work, range(6), jobs)
+    assert max(seen) == most
+
+
+def test_the_first_failure_is_raised_though_others_still_run() -> None:
+    release = threading.Event()
+
+    def work(item: int) -> None:
+        if item == 1:
+            raise ValueError(item)
+        release.wait(10)
+
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match="1"):
+        in_parallel(work, [0, 1, 2], 3)
+    assert time.monotonic() - begin < 5
+    release.set()
+
+
+def test_a_failure_of_any_kind_is_raised() -> None:
+    def work(_: int) -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        in_parallel(work, [1], 1)
+
+
+def test_threads_do_not_keep_the_program_from_ending() -> None:
+    assert in_parallel(lambda _: threading.current_thread().daemon, [1, 2], 2) == [True, True]
