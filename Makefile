@@ -5,7 +5,7 @@ FLOW ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test sandbox sandbox-stop dev prod demo bench clean
+.PHONY: help install check test sandbox sandbox-stop dev prod demo bench readme clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
@@ -52,6 +52,9 @@ demo: install ## Build, push and run an example in the sandbox
 
 bench: install ## Measure the builds in the sandbox
 	@$(PY) -m tests.bench $(ARGS)
+
+readme: install ## Write the parts of the README that are made from the program
+	@$(PY) -m tests.readme
 
 # The targets that a flow's own repository and its CI would have:
 dev: install ## Build a flow's development image: make dev FLOW=flow.py
