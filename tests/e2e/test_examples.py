@@ -1,0 +1,90 @@
+import contextlib
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+import pytest
+
+from tests.sandbox import Sandbox
+from tests.workbench import Workbench
+
+LINES = {
+    "trainflow": {
+        "start": "200 flats, from 20 to 119 m²",
+        "train-model": "price = 3.50 * size + 40.34",
+        "end": "The size explains 98% of the price (as user 65534).",
+    },
+    "hyperparameters": {
+        "start": "",
+        "train(0)": "alpha=0.01: R² 0.481 over 5 folds",
+        "train(1)": "alpha=0.1: R² 0.480 over 5 folds",
+        "train(2)": "alpha=1.0: R² 0.410 over 5 folds",
+        "choose": "",
+        "end": "Best: alpha=0.01 with R² 0.481",
+    },
+}
+
+
+@pytest.fixture
+def bench(sandbox: Sandbox, tmp_path: Path) -> Workbench:
+    return Workbench.prepare(sandbox, tmp_path / "examples", f"e2e-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.mark.parametrize("example", LINES)
+def test_an_example_runs_from_its_prod_images(bench: Workbench, example: str) -> None:
+    dev = bench.build(example, "dev").splitlines()
+    result = bench.prod(example)
+    template = Path(result["workflow_template"]["path"])
+    written = template.read_bytes()
+    assert dev[-1] == str(template.with_name(f"{example}-dev.json"))
+    assert [image["base_image"] for image in result["images"]] == dev[:-1]
+
+    assert bench.prod(example) == result  # the digests, and the workflow template's sha256
+    assert template.read_bytes() == written
+
+    assert bench.delete_code_packages(result["code_package"]["address"]) == 1
+    forget(bench, result)
+    runs = bench.rehearse(template)
+    assert {run.name: run.output for run in runs} == LINES[example]
+    pinned = {image["pinned"] for image in result["images"]}
+    assert {run.image for run in runs} == pinned
+
+
+def test_a_dev_workflow_template_fetches_the_code_when_a_step_starts(bench: Workbench) -> None:
+    *_, template = bench.build("trainflow", "dev").splitlines()
+    runs = bench.rehearse(Path(template))
+    for run in runs:
+        assert LINES["trainflow"][run.name] in run.output
+
+
+def test_trainflow_runs_on_this_machine_alone(bench: Workbench) -> None:
+    folder = bench.folder / "trainflow"
+    environment = {
+        k: v for k, v in bench.environment.items() if not k.startswith(("AWS_", "METAF"))
+    }
+    done = subprocess.run(
+        [sys.executable, "trainflow.py", "run"],
+        cwd=folder,
+        env={**environment, "METAFLOW_USER": "somebody", "METAFLOW_HOME": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "The size explains 98% of the price" in done.stdout
+
+
+def forget(bench: Workbench, result: dict[str, Any]) -> None:
+    """Remove the images from the engine, so that the steps run what the registry has."""
+    client = bench.engine()
+    try:
+        for image in result["images"]:
+            for name in (image["pinned"], image["reference"]):
+                with contextlib.suppress(docker.errors.ImageNotFound):
+                    client.images.remove(name, noprune=True)
+    finally:
+        client.close()
