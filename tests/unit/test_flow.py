@@ -136,6 +136,23 @@ def test_a_traceback_keeps_the_frames_of_the_user() -> None:
     ]
 
 
+def test_the_exception_is_kept_wherever_it_comes_from() -> None:
+    text = """\
+Traceback (most recent call last):
+  File "/flows/trainflow.py", line 3, in <module>
+    lib.load()
+  File "/usr/lib/lib.py", line 7, in load
+    raise Error
+lib.Error: first line
+second line
+"""
+    assert shorten_traceback(text, Path("/flows")).splitlines()[1:] == [
+        "      lib.load()",
+        "  lib.Error: first line",
+        "  second line",
+    ]
+
+
 def test_of_chained_tracebacks_the_last_counts() -> None:
     again = TRACEBACK.replace("torch", "jax")
     text = f"{TRACEBACK}\nDuring handling of the above exception, another occurred:\n\n{again}"

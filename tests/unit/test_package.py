@@ -153,7 +153,8 @@ def test_a_package_without_the_flow_is_refused(tmp_path: Path, other: str) -> No
 def test_what_is_no_compressed_tar_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "job.tar"
     whole = make_package(path).read_bytes()
-    for content in (b"", b"text", whole[:-20], gzip.compress(b"text" * 1000)):
+    damaged = whole[:20] + bytes(20) + whole[40:]
+    for content in (b"", b"text", whole[:-20], damaged, gzip.compress(b"text" * 1000)):
         path.write_bytes(content)
         with pytest.raises(PackageError, match="is not a compressed tar"):
             check_package(path, "flow.py")

@@ -42,6 +42,7 @@ def test_at_most_so_many_at_the_same_time(jobs: int, most: int) -> None:
             running.add(item)
             seen.append(len(running))
         full.wait(10)  # broken after 10 s if fewer than `most` run at the same time
+        time.sleep(0.05)  # long enough for one that is too many to be seen
         with lock:
             running.remove(item)
 
