@@ -1,7 +1,9 @@
 """The examples, copied to a folder of their own, with the sandbox around them."""
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,6 +98,19 @@ class Workbench:
     ) -> tuple[StepRun, ...]:
         """Run a workflow template's steps; the object store secret leads to the sandbox's S3."""
         return rehearse(workflow_template, self.engine, {SECRET: self._object_store()}, show)
+
+    def remove_images(self, tag: str = "") -> None:
+        """Remove the images of this name from the engine; the registry keeps them.
+
+        Args:
+            tag: a regular expression for what their tags contain.
+        """
+        repository = re.escape(f"{self.environment['REGISTRY']}/")
+        with contextlib.closing(self.engine()) as client:
+            names = [name for image in client.images.list() for name in image.tags]
+            for name in names:
+                if re.match(rf"{repository}[^:]+:.*{tag}", name):
+                    client.images.remove(name)
 
     def _object_store(self) -> Mapping[str, str]:
         names = (

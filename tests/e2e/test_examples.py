@@ -1,11 +1,9 @@
-import contextlib
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import docker.errors
 import pytest
 
 from tests.sandbox import Sandbox
@@ -29,8 +27,10 @@ LINES = {
 
 
 @pytest.fixture
-def bench(sandbox: Sandbox, tmp_path: Path) -> Workbench:
-    return Workbench.prepare(sandbox, tmp_path / "examples", f"e2e-{uuid.uuid4().hex[:8]}")
+def bench(sandbox: Sandbox, tmp_path: Path) -> Iterator[Workbench]:
+    bench = Workbench.prepare(sandbox, tmp_path / "examples", f"e2e-{uuid.uuid4().hex[:8]}")
+    yield bench
+    bench.remove_images()
 
 
 @pytest.mark.parametrize("example", LINES)
@@ -46,7 +46,7 @@ def test_an_example_runs_from_its_prod_images(bench: Workbench, example: str) ->
     assert template.read_bytes() == written
 
     assert bench.delete_code_packages(result["code_package"]["address"]) == 1
-    forget(bench, result)
+    bench.remove_images("-prod-")  # the steps run what the registry has
     runs = bench.rehearse(template)
     assert {run.name: run.output for run in runs} == LINES[example]
     pinned = {image["pinned"] for image in result["images"]}
@@ -76,15 +76,3 @@ def test_trainflow_runs_on_this_machine_alone(bench: Workbench) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "The size explains 98% of the price" in done.stdout
-
-
-def forget(bench: Workbench, result: dict[str, Any]) -> None:
-    """Remove the images from the engine, so that the steps run what the registry has."""
-    client = bench.engine()
-    try:
-        for image in result["images"]:
-            for name in (image["pinned"], image["reference"]):
-                with contextlib.suppress(docker.errors.ImageNotFound):
-                    client.images.remove(name, noprune=True)
-    finally:
-        client.close()
