@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import docker
+import docker.errors
 
 from tests.rehearsal import StepRun, rehearse
 from tests.sandbox import Sandbox
@@ -103,14 +104,18 @@ class Workbench:
         """Remove the images of this name from the engine; the registry keeps them.
 
         Args:
-            tag: a regular expression for what their tags contain.
+            tag: a regular expression for what is in one of an image's references.
         """
-        repository = re.escape(f"{self.environment['REGISTRY']}/")
+        repository = f"{self.environment['REGISTRY']}/"
         with contextlib.closing(self.engine()) as client:
-            names = [name for image in client.images.list() for name in image.tags]
-            for name in names:
-                if re.match(rf"{repository}[^:]+:.*{tag}", name):
-                    client.images.remove(name)
+            for image in client.images.list():
+                references = [*image.tags, *image.attrs.get("RepoDigests", [])]
+                ours = [name for name in references if name.startswith(repository)]
+                if any(re.search(tag, name) for name in ours):
+                    for name in ours:
+                        # With the last tag, the digests go as well.
+                        with contextlib.suppress(docker.errors.ImageNotFound):
+                            client.images.remove(name)
 
     def _object_store(self) -> Mapping[str, str]:
         names = (
