@@ -42,6 +42,7 @@ Exit codes:
   10  code package: damaged, incomplete or unsafe
   11  output: a file can't be written
  130  interrupted (Ctrl-C)
+ 143  terminated
 """
 
 

@@ -1,6 +1,7 @@
 """Build contexts: a Dockerfile and the files that it copies."""
 
 import contextlib
+import stat
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -94,14 +95,16 @@ def _folder_entries(dockerfile: Path) -> list[Entry]:
     lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else []
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     names = exclude_paths(str(folder), patterns, dockerfile=dockerfile.name)
-    return [_file_entry(folder / name, name) for name in names if (folder / name).is_file()]
+    return [_disk_entry(folder / name, name) for name in names]
 
 
-def _file_entry(path: Path, name: str) -> Entry:
-    found = path.stat()
+def _disk_entry(path: Path, name: str) -> Entry:
+    found = path.lstat()
+    is_file = stat.S_ISREG(found.st_mode)
     return Entry(
         name=Path(name).as_posix(),
-        mode=found.st_mode & 0o777,
-        open=lambda: path.open("rb"),
-        size=found.st_size,
+        mode=stat.S_IMODE(found.st_mode),
+        open=(lambda: path.open("rb")) if is_file else None,
+        link=str(path.readlink()) if path.is_symlink() else "",
+        size=found.st_size if is_file else 0,
     )

@@ -13,7 +13,7 @@ MEMBER_TIME = 1575360000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A file or folder of a tar."""
+    """A file, folder or symbolic link of a tar."""
 
     name: str
     """Relative to the tar's root."""
@@ -21,7 +21,10 @@ class Entry:
     mode: int
 
     open: Callable[[], IO[bytes]] | None
-    """Gives the content; None for a folder."""
+    """Gives the content; None for a folder or link."""
+
+    link: str = ""
+    """Where a symbolic link points to."""
 
     size: int = 0
     """Bytes of the content."""
@@ -49,7 +52,8 @@ def write_tar(out: IO[bytes], entries: Iterable[Entry]) -> None:
             info.mtime = MEMBER_TIME
             info.size = entry.size
             if entry.open is None:
-                info.type = tarfile.DIRTYPE
+                info.type = tarfile.SYMTYPE if entry.link else tarfile.DIRTYPE
+                info.linkname = entry.link
                 tar.addfile(info)
             else:
                 with entry.open() as content:

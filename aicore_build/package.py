@@ -148,7 +148,8 @@ def package_entries(path: Path, home: str) -> Iterator[list[Entry]]:
         home: the folder to put it in.
     """
     with _open(path) as tar:
-        entries = [_entry(tar, member, home) for member in tar.getmembers()]
+        members = [member for member in tar.getmembers() if PurePosixPath(member.name).parts]
+        entries = [_entry(tar, member, home) for member in members]
         entries += [Entry(name=name, mode=0o777, open=None) for name in (home, f"{home}/.metaflow")]
         yield entries
 
@@ -174,6 +175,7 @@ def _open(path: Path) -> Iterator[tarfile.TarFile]:
                 shutil.copyfileobj(packed, plain, 1024 * 1024)
             plain.seek(0)
             tar = tarfile.open(fileobj=plain, mode="r:")  # noqa: SIM115 - closed below
+            tar.getmembers()
         except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
             raise PackageError(f"The code package is not a compressed tar: {error}.") from error
         with tar:

@@ -34,6 +34,7 @@ def in_parallel(
             try:
                 done.put((number, function(item), None))
             except BaseException as error:
+                stop.set()
                 done.put((number, None, error))
 
     for _ in range(min(jobs, len(todo))):

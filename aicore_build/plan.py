@@ -7,13 +7,18 @@ from pathlib import Path
 from aicore_build.errors import FlowError, GeneratorError, SettingsError
 from aicore_build.flow import Flow, Step, plugin_missing
 from aicore_build.reference import (
-    DOCKER_HUB,
     ImageReference,
     Repository,
     TagReference,
+    parse_prefix,
     parse_reference,
 )
-from aicore_build.settings import Settings, did_you_mean
+from aicore_build.settings import Settings, did_you_mean, matches
+
+SHORT_SHA1 = 12
+"""Digits of the code package's sha1 in the tag of a prod image."""
+
+_LONGEST_TAG = 128
 
 NEEDED = ("awscli", "boto3", "requests")
 """What a step's bootstrap calls: without boto3 and requests it would run pip on the cluster."""
@@ -52,7 +57,8 @@ class ImagePlan:
             package: the code package's sha1, or the first 12 digits of it.
         """
         return TagReference(
-            repository=self.prod_repository, tag=f"{self.prod_tag_prefix}prod-{package[:12]}"
+            repository=self.prod_repository,
+            tag=f"{self.prod_tag_prefix}prod-{package[:SHORT_SHA1]}",
         )
 
 
@@ -68,7 +74,7 @@ def plan_images(flow: Flow, settings: Settings) -> tuple[ImagePlan, ...]:
     """Plan one image per distinct image reference, in the order of the flow's steps.
 
     Raises:
-        FlowError: a step has no image, or one that is no image reference.
+        FlowError: a step has no image, or one that is no image reference or too long.
         GeneratorError: the plugin, whose version goes into the images, is not installed.
         SettingsError: two images would be pushed to one place.
     """
@@ -81,7 +87,7 @@ def plan_images(flow: Flow, settings: Settings) -> tuple[ImagePlan, ...]:
         known = plans.setdefault(str(plan.reference), plan)
         if known is not plan:
             plans[str(plan.reference)] = replace(known, steps=(*known.steps, step.name))
-    _refuse_collisions(tuple(plans.values()))
+    _refuse_unusable_targets(tuple(plans.values()))
     return tuple(plans.values())
 
 
@@ -119,14 +125,14 @@ def _plan_image(text: str, step: Step, flow: Flow, settings: Settings) -> ImageP
     return ImagePlan(
         reference=reference,
         steps=(step.name,),
-        environment=_environment(text, flow, settings) if builds else None,
+        environment=_environment((text, str(reference)), flow, settings) if builds else None,
         prod_repository=_prod_repository(reference.repository, settings.registry),
         prod_tag_prefix=f"{reference.tag}-" if reference.tag else "",
     )
 
 
-def _environment(text: str, flow: Flow, settings: Settings) -> Environment:
-    own = settings.image_settings(text)
+def _environment(spellings: Iterable[str], flow: Flow, settings: Settings) -> Environment:
+    own = settings.image_settings(spellings)
     version = ".".join(flow.python_version.split(".")[:2])
     base_image = own.base_image or settings.base_image or f"python:{version}-slim"
     if own.dockerfile:
@@ -143,16 +149,15 @@ def _environment(text: str, flow: Flow, settings: Settings) -> Environment:
 def _is_under(repository: Repository, registry: str | None) -> bool:
     if registry is None:
         return True
-    prefix = str(_registry_prefix(registry))
-    return f"{repository}/".startswith(f"{prefix.rstrip('/')}/")
+    prefix = str(_prefix(registry)).rstrip("/")
+    return f"{repository}/".startswith(f"{prefix}/")
 
 
-def _registry_prefix(registry: str) -> Repository:
-    """The setting `registry`: a host, or a host and a path; `acme` is an account of Docker Hub."""
-    first, _, path = registry.strip("/").partition("/")
-    if "." in first or ":" in first or first == "localhost":
-        return Repository(host=first, path=path)
-    return Repository(host=DOCKER_HUB, path=registry.strip("/"))
+def _prefix(registry: str) -> Repository:
+    try:
+        return parse_prefix(registry)
+    except ValueError as error:
+        raise SettingsError(f"registry: {error}.") from error
 
 
 def _prod_repository(repository: Repository, registry: str | None) -> Repository:
@@ -162,14 +167,19 @@ def _prod_repository(repository: Repository, registry: str | None) -> Repository
     """
     if registry is None or _is_under(repository, registry):
         return repository
-    prefix = _registry_prefix(registry)
+    prefix = _prefix(registry)
     name = repository.path.removeprefix("library/").replace("/", "-")
     return replace(prefix, path=f"{prefix.path}/{name}".lstrip("/"))
 
 
-def _refuse_collisions(plans: tuple[ImagePlan, ...]) -> None:
+def _refuse_unusable_targets(plans: tuple[ImagePlan, ...]) -> None:
     targets: dict[str, ImagePlan] = {}
     for plan in plans:
+        if len(plan.prod_tag_prefix) > _LONGEST_TAG - len("prod-") - SHORT_SHA1:
+            raise FlowError(
+                f"The tag of {plan.reference} is too long for `-prod-` and {SHORT_SHA1} digits "
+                f"after it: a tag has up to {_LONGEST_TAG} characters."
+            )
         target = str(plan.prod_reference("<package>"))
         other = targets.setdefault(target, plan)
         if other is not plan:
@@ -182,7 +192,8 @@ def _refuse_collisions(plans: tuple[ImagePlan, ...]) -> None:
 def unused_settings(flow: Flow, settings: Settings) -> tuple[str, ...]:
     """Name the settings for images and steps that this flow has not: mostly misspelt."""
     steps = [step.name for step in flow.steps]
-    references = [_image_of(step, settings) for step in flow.steps]
+    images = [_image_of(step, settings) for step in flow.steps]
+    spellings = {text for image in images for text in (image, str(parse_reference(image)))}
     notes = [
         f"steps.{name} is set, but the flow has no such step.{did_you_mean(name, steps)}"
         for name in settings.steps
@@ -191,6 +202,6 @@ def unused_settings(flow: Flow, settings: Settings) -> tuple[str, ...]:
     notes += [
         f'images."{pattern}" is set, but matches no image of the flow.'
         for pattern in settings.images
-        if not any(settings.image_key(reference) == pattern for reference in references)
+        if not matches(pattern, spellings)
     ]
     return tuple(notes)

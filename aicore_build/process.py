@@ -71,6 +71,7 @@ def run(
             ) from None
         except BaseException:
             _end(process)
+            process.communicate()
             raise
         finally:
             _running.discard(process)

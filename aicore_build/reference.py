@@ -73,12 +73,7 @@ def parse_reference(text: str) -> ImageReference:
     Raises:
         FlowError: it is not an image reference.
     """
-    first, slash, rest = text.partition("/")
-    # Docker takes the first part for a host only if it has a dot, a port, or is `localhost`.
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        host = DOCKER_HUB if first == "index.docker.io" else first
-    else:
-        host, rest = DOCKER_HUB, text
+    host, rest = _split_host(text)
     match = _REST.fullmatch(rest)
     if match is None or _HOST.fullmatch(host) is None:
         raise FlowError(
@@ -93,3 +88,30 @@ def parse_reference(text: str) -> ImageReference:
     if digest:
         return DigestReference(repository=repository, tag=tag, digest=Digest(digest))
     return TagReference(repository=repository, tag=tag or "latest")
+
+
+def parse_prefix(text: str) -> Repository:
+    """Parse the beginning of a reference: a host, a host and a path, or a Docker Hub account.
+
+    Raises:
+        ValueError: no reference begins like that.
+    """
+    prefix = text.rstrip("/")
+    host, path = (part.rstrip("/") for part in _split_host(f"{prefix}/"))
+    if _HOST.fullmatch(host) is None or not _is_path(path) or not (path or host == prefix):
+        raise ValueError(
+            f"{text!r} is not the beginning of an image reference, like docker.io/acme"
+        )
+    return Repository(host=host, path=path)
+
+
+def _is_path(path: str) -> bool:
+    return not path or all(re.fullmatch(_PATH_PART, part) for part in path.split("/"))
+
+
+def _split_host(text: str) -> tuple[str, str]:
+    """Docker takes the first part for a host only if it has a dot, a port, or is `localhost`."""
+    first, slash, rest = text.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return (DOCKER_HUB if first == "index.docker.io" else first), rest
+    return DOCKER_HUB, text

@@ -41,9 +41,8 @@ def render(
         reporter.note(f"Metaflow packs {folder} with the flow: name a folder outside, or hidden.")
     written: dict[str, str] = {}
     for build in plan_dev_builds(images):
-        reference = build.images[0].reference
         context = dev_context(build.environment, settings)
-        path = folder / "dev" / _folder_name(reference)
+        path = _free(folder / "dev" / _folder_name(build.images[0].reference), written)
         _write_context(context, path)
         written.update({str(image.reference): str(path) for image in build.images})
         for name in context.private_files:
@@ -63,7 +62,7 @@ def _render_prod(
     builder = DockerBuilder(settings, reporter, push=False)
     package = find_package(sap.generate(flow, embedded=False, timeout=settings.generator_timeout))
     job_tar = fetch_package(package, flow)
-    written = {}
+    written: dict[str, str] = {}
     for image in images:
         digest = builder.find(image.reference)
         if digest is None:
@@ -73,7 +72,7 @@ def _render_prod(
             )
         base = f"{image.reference.repository}@{digest}"
         reference = image.prod_reference(package.sha1)
-        path = folder / "prod" / _folder_name(reference)
+        path = _free(folder / "prod" / _folder_name(reference), written)
         _write_context(prod_context(base, job_tar), path)
         written[str(reference)] = str(path)
     return written
@@ -88,6 +87,13 @@ def _is_packed(folder: Path, flow_folder: Path) -> bool:
 
 def _folder_name(reference: ImageReference) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", str(reference))
+
+
+def _free(path: Path, written: dict[str, str]) -> Path:
+    """The path, or one like it if that is another image's: `a/b` and `a-b` become one name."""
+    while str(path) in written.values():
+        path = path.with_name(f"{path.name}-2")
+    return path
 
 
 def _write_context(context: BuildContext, path: Path) -> None:
@@ -113,6 +119,9 @@ def _write_context(context: BuildContext, path: Path) -> None:
 
 def _write_entry(entry: Entry, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if entry.link:
+        path.symlink_to(entry.link)
+        return
     if entry.open is None:
         path.mkdir(exist_ok=True)
     else:

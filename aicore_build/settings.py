@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aicore_build.errors import SettingsError
+from aicore_build.reference import parse_prefix
 
 FILE_NAMES = ("aicore-build.toml", "pyproject.toml")
 
@@ -60,6 +61,16 @@ def _file(value: object, folder: Path) -> Path:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     return path
+
+
+def _registry(value: object, folder: Path) -> str:
+    parse_prefix(_text(value, folder))
+    return _text(value, folder)
+
+
+def _command(value: object, folder: Path) -> str:
+    """A program: looked up in PATH, unless it is a path."""
+    return str(_path(value, folder)) if "/" in _text(value, folder) else _text(value, folder)
 
 
 def _texts(value: object, _folder: Path) -> tuple[str, ...]:
@@ -132,7 +143,7 @@ class Settings:
     python: str = _setting(
         sys.executable,
         "The flow's Python interpreter. Default: the one that runs aicore-build.",
-        read=lambda value, folder: str(_path(value, folder)) if "/" in value else value,
+        read=_command,
     )
     base_image: str | None = _setting(
         None,
@@ -160,7 +171,7 @@ class Settings:
     registry: str | None = _setting(
         None,
         "Build only images under this registry or repository prefix and use others as they are.",
-        read=_text,
+        read=_registry,
     )
     platform: str = _setting("linux/amd64", "The platform of built images.", read=_text)
     scenario_id: str | None = _setting(None, "SAP AI Core's scenario ID.", read=_text)
@@ -206,16 +217,22 @@ class Settings:
         300, "Seconds after which a generator that hangs is ended.", read=_number
     )
 
-    def image_key(self, reference: str) -> str | None:
-        """The key of `images` for a reference as the flow names it: exact first, then patterns."""
-        if reference in self.images:
-            return reference
-        return next((key for key in self.images if fnmatch.fnmatchcase(reference, key)), None)
+    def image_settings(self, spellings: Iterable[str]) -> ImageSettings:
+        """What an image has of its own: by an exact key, else by the first pattern that matches.
 
-    def image_settings(self, reference: str) -> ImageSettings:
-        """What a reference has of its own."""
-        key = self.image_key(reference)
+        Args:
+            spellings: the reference as the flow has it, and with all its parts.
+        """
+        texts = tuple(spellings)
+        exact = (text for text in texts if text in self.images)
+        patterns = (key for key in self.images if matches(key, texts))
+        key = next(exact, None) or next(patterns, None)
         return self.images[key] if key else ImageSettings()
+
+
+def matches(pattern: str, spellings: Iterable[str]) -> bool:
+    """Whether a key of `images` is meant for an image that is spelled like this."""
+    return any(fnmatch.fnmatchcase(text, pattern) for text in spellings)
 
 
 def key_of(name: str) -> str:
@@ -250,6 +267,8 @@ def _read_file(folder: Path) -> Mapping[str, object]:
             document = document.get("tool", {}).get("aicore-build")
         if document is not None:
             tables[path] = document
+        if not isinstance(document, dict | None):
+            raise SettingsError(f"[tool.aicore-build] in {path} is not a table.")
     if len(tables) > 1:
         raise SettingsError(
             f"Settings are in two places: {' and '.join(map(str, tables))}.\n"
@@ -283,22 +302,36 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def read_requirements(path: Path) -> tuple[str, ...]:
+def read_requirements(path: Path, *, reading: tuple[Path, ...] = ()) -> tuple[str, ...]:
     """Read a requirements file; the files that it names with `-r` stand in their place.
+
+    Args:
+        path: the file.
+        reading: the files that led here.
 
     Raises:
         OSError: it can't be read.
-        ValueError: it has a line that can't work or would leak in an image.
+        ValueError: it has a line that can't work in a build or would leak in an image.
     """
+    if path.resolve() in reading:
+        raise ValueError(f"the requirements file {path} includes itself")
     lines: list[str] = []
-    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    text = path.read_text(encoding="utf-8-sig").replace("\\\n", " ")
     for line in (re.sub(r"(^|\s)#.*$", "", line).strip() for line in text.splitlines()):
         if nested := re.fullmatch(r"(?:-r\s*|--requirement[\s=])\s*(.+)", line):
-            lines += read_requirements(path.parent / shlex.split(nested[1])[0])
+            inner = path.parent / shlex.split(nested[1])[0]
+            lines += read_requirements(inner, reading=(*reading, path.resolve()))
         elif line:
             lines.append(line)
     _check_requirements(lines, str(path))
     return tuple(lines)
+
+
+_OF_THIS_MACHINE = re.compile(
+    r"-[ecr]\b|--(?:editable|constraint|requirement)\b|(?:-f|--find-links)\s*=?\s*(?!https?:)\S"
+    r"|[./~]|file:|.*@\s*(?:file:|[./~])|[^;#@:]*(?:\.whl\b|/)"
+)
+"""Requirements that name files: of this machine, which the build hasn't."""
 
 
 def _check_requirements(lines: Iterable[str], source: str) -> None:
@@ -309,9 +342,9 @@ def _check_requirements(lines: Iterable[str], source: str) -> None:
                 f"{re.sub(r'://[^/]*@', '://****@', line)}\n"
                 "They would stay in the image: give them with the setting pip-config instead"
             )
-        if re.match(r"-e\b|--editable|-c\b|--constraint|\.|/|file:", line):
+        if _OF_THIS_MACHINE.match(line):
             raise ValueError(
-                f"a requirement in {source} is a file of this machine, which the build doesn't "
+                f"a requirement in {source} names a file of this machine, which the build doesn't "
                 f"have: {line}\nPublish it to an index, keep it beside the flow, or give the "
                 'image a Dockerfile of your own: images."<reference>".dockerfile'
             )

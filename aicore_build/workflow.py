@@ -35,6 +35,9 @@ class Completion:
     pod_labels: Mapping[str, Mapping[str, str]]
     """By step: what @argo(labels=…) and the resource plan of the settings give."""
 
+    variables: Mapping[str, Mapping[str, str]]
+    """By step: what @environment gives; the plugin drops what is 0, False or empty."""
+
 
 def plan_completion(flow: Flow, settings: Settings) -> Completion:
     """Decide what is added to the workflow template.
@@ -68,6 +71,7 @@ def plan_completion(flow: Flow, settings: Settings) -> Completion:
         object_store_secret=settings.object_store_secret,
         image_pull_secrets=settings.image_pull_secrets,
         pod_labels={step.name: _pod_labels(step, settings) for step in flow.steps},
+        variables={step.name: _variables(step) for step in flow.steps},
     )
     for key, value in completion.labels.items():
         _check_label(key, value)
@@ -94,6 +98,11 @@ def _pod_labels(step: Step, settings: Settings) -> Mapping[str, str]:
     if settings.resource_plan:
         return {RESOURCE_PLAN: settings.resource_plan, **from_flow}
     return from_flow
+
+
+def _variables(step: Step) -> Mapping[str, str]:
+    variables = step.decorators.get("environment", {}).get("vars") or {}
+    return {str(name): str(value) for name, value in variables.items()}
 
 
 def _check_label(key: str, value: str) -> None:
@@ -156,14 +165,20 @@ def _complete_container(template: Json, completion: Completion, step: str, image
     sources = container.setdefault("envFrom", [])
     if secret not in sources:
         sources.append(secret)
+    given = completion.variables.get(step, {})
     container["env"] = [
-        # @environment lets numbers through, which Kubernetes refuses.
-        variable
-        if "valueFrom" in variable
-        else {**variable, "value": str(variable.get("value", ""))}
+        _variable(variable, given)
         for variable in container.get("env", [])
         if variable["name"] != _SERVICE_HEADERS
     ]
+
+
+def _variable(variable: Json, given: Mapping[str, str]) -> Json:
+    """As Kubernetes takes it: a value is text, also where the flow gives a number or nothing."""
+    if "valueFrom" in variable:
+        return variable
+    value = variable.get("value", given.get(variable["name"], ""))
+    return {**variable, "value": str(value)}
 
 
 def container_templates(workflow_template: Json) -> Iterator[Json]:

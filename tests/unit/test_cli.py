@@ -108,7 +108,7 @@ def test_each_kind_of_error_has_its_own_exit_code_in_the_help() -> None:
     assert len(set(codes)) == len(codes) > 8
     listed = [int(code) for code in re.findall(r"^ +(\d+)  \S", EXIT_CODES, re.MULTILINE)]
     assert listed == sorted(set(listed))
-    assert {0, 2, INTERRUPTED, *codes} <= set(listed)
+    assert {0, 2, INTERRUPTED, TERMINATED, *codes} <= set(listed)
     shown = CliRunner().invoke(main, ["--help"]).stdout
     assert re.findall(r"^ +(\d+)  \S", shown, re.MULTILINE) == [str(code) for code in listed]
 

@@ -98,3 +98,15 @@ def test_a_prod_image_has_the_package_extracted(tmp_path: Path) -> None:
         "user/home": (0o777, None),
         "user/home/.metaflow": (0o777, None),
     }
+
+
+def test_empty_folders_and_links_of_ones_own_context_are_there(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM x\nCOPY . /all\n", encoding="utf-8")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x").touch()
+    (tmp_path / "link").symlink_to("data")
+    environment = Environment(base_image="", dockerfile=tmp_path / "Dockerfile")
+    with dev_context(environment, Settings()).entries() as entries:
+        found = {entry.name: entry.link for entry in entries}
+    assert found == {"Dockerfile": "", "empty": "", "data": "", "data/x": "", "link": "data"}

@@ -192,3 +192,17 @@ def test_entries_can_be_read_in_any_order(tmp_path: Path) -> None:
             if entry.open:
                 with entry.open() as content:
                     assert f"home/{content.read().decode()}" == entry.name
+
+
+def test_a_package_that_ends_too_early_is_refused(tmp_path: Path) -> None:
+    path = make_package(tmp_path / "job.tar", "helper.py")
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:700]))
+    with pytest.raises(PackageError, match="not a compressed tar"):
+        check_package(path, "flow.py")
+
+
+def test_the_packages_own_root_does_not_undo_the_homes_mode(tmp_path: Path) -> None:
+    root = tarfile.TarInfo("./")
+    root.type = tarfile.DIRTYPE
+    with package_entries(make_package(tmp_path / "job.tar", root), "user/home") as entries:
+        assert [entry.mode for entry in entries if entry.name.startswith("user/home/.")] == [0o777]

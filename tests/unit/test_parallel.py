@@ -75,3 +75,16 @@ def test_a_failure_of_any_kind_is_raised() -> None:
 
 def test_threads_do_not_keep_the_program_from_ending() -> None:
     assert in_parallel(lambda _: threading.current_thread().daemon, [1, 2], 2) == [True, True]
+
+
+def test_nothing_new_is_begun_after_a_failure_by_the_same_thread() -> None:
+    begun = []
+
+    def work(item: int) -> None:
+        begun.append(item)
+        raise ValueError(str(item))
+
+    with pytest.raises(ValueError, match="0"):
+        in_parallel(work, range(5), 1)
+    time.sleep(0.05)
+    assert begun == [0]

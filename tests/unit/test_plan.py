@@ -3,7 +3,13 @@ from pathlib import Path
 import pytest
 
 from aicore_build.errors import FlowError, GeneratorError, SettingsError
-from aicore_build.plan import Environment, ImagePlan, plan_dev_builds, plan_images, unused_settings
+from aicore_build.plan import (
+    Environment,
+    ImagePlan,
+    plan_dev_builds,
+    plan_images,
+    unused_settings,
+)
 from aicore_build.settings import ImageSettings, Settings, StepSettings
 from tests.unit.make import CPU, DIGEST, GPU, OTHER_DIGEST, SHA1, make_flow, make_step, sweep_flow
 
@@ -220,3 +226,36 @@ def test_settings_without_effect_are_named() -> None:
         "steps.zzz is set, but the flow has no such step.",
         'images."x/*" is set, but matches no image of the flow.',
     )
+
+
+def test_a_tag_without_room_for_the_prod_tag_is_refused() -> None:
+    longest = 128 - len("-prod-") - 12
+    (plan,) = plan_images(make_flow(images={"start": f"r.io/a:{'t' * longest}"}), Settings())
+    assert len(plan.prod_reference(SHA1).tag) == 128
+    with pytest.raises(FlowError, match="too long"):
+        plan_images(make_flow(images={"start": f"r.io/a:{'t' * (longest + 1)}"}), Settings())
+
+
+def test_an_image_spelled_in_two_ways_has_its_settings_by_either() -> None:
+    flow = make_flow(images={"start": "acme/t:1", "end": "docker.io/acme/t:1"})
+    settings = Settings(images={"docker.io/acme/t:1": ImageSettings(base_image="cuda")})
+    (plan,) = plan_images(flow, settings)
+    assert plan.environment == Environment(base_image="cuda", requirements=NEEDED)
+    assert unused_settings(flow, settings) == ()
+
+
+def test_a_pattern_behind_another_is_not_called_useless() -> None:
+    settings = Settings(images={"*": ImageSettings(), "r.io/*": ImageSettings(base_image="x")})
+    assert unused_settings(make_flow(images={"start": "r.io/a:1"}), settings) == ()
+
+
+def test_docker_hub_by_its_other_name() -> None:
+    flow = make_flow(images={"start": "acme/t:1"})
+    (plan,) = plan_images(flow, Settings(registry="index.docker.io/acme"))
+    assert plan.environment
+
+
+@pytest.mark.parametrize("registry", ["https://r.io/acme", "r.io/Acme", "r.io/a b", ""])
+def test_a_registry_that_begins_no_reference_is_refused(registry: str) -> None:
+    with pytest.raises(SettingsError, match="registry"):
+        plan_images(make_flow(images={"start": "x.io/t:1"}), Settings(registry=registry))

@@ -82,7 +82,13 @@ def test_a_time_limit_ends_the_whole_family() -> None:
     assert time.monotonic() - begin < float(LONG) / 2  # else the grandchild held the pipe open
 
 
-@pytest.mark.parametrize("interruption", [pytest.param(SystemExit, id="SIGTERM")])
+@pytest.mark.parametrize(
+    "interruption",
+    [
+        pytest.param(SystemExit, id="SIGTERM"),
+        pytest.param(KeyboardInterrupt, id="Ctrl-C"),
+    ],
+)
 def test_an_interruption_ends_the_child(tmp_path: Path, interruption: type[BaseException]) -> None:
     file = tmp_path / "pid"
     code = f"import os, time; open({str(file)!r}, 'w').write(str(os.getpid())); time.sleep({LONG})"

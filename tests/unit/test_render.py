@@ -149,3 +149,15 @@ def test_a_folder_that_metaflow_would_pack_is_noted(
     rendering._use(monkeypatch, flow)
     rendering.into(tmp_path / "flows" / folder, Settings())
     assert any("Metaflow packs" in note for note in rendering.reporter.notes) is packed
+
+
+def test_references_that_look_alike_as_folders_have_one_each(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rendering = Rendering(monkeypatch, tmp_path)
+    monkeypatch.setattr(
+        "aicore_build.dev.read_flow",
+        lambda _script, _python: make_flow(images={"start": "r.io/a/b:1", "end": "r.io/a-b:1"}),
+    )
+    settings = Settings(images={"r.io/a/b:1": ImageSettings(base_image="x")})
+    assert len(set(rendering.into(rendering.folder, settings).values())) == 2

@@ -213,21 +213,24 @@ def test_nested_tables(tmp_path: Path) -> None:
     gpu = ImageSettings(
         base_image="nvidia/cuda:12", requirements=("torch==2.4",), apt_packages=("git",)
     )
-    assert settings.image_settings("acme/gpu:v1") == gpu
-    assert settings.image_settings("acme/cpu:v1") == ImageSettings(requirements=())
-    assert settings.image_settings("other/x").dockerfile == tmp_path / "Dockerfile.own"
-    assert settings.image_settings("third/x") == ImageSettings()
+    assert settings.image_settings(["acme/gpu:v1"]) == gpu
+    assert settings.image_settings(["acme/cpu:v1"]) == ImageSettings(requirements=())
+    assert settings.image_settings(["other/x"]).dockerfile == tmp_path / "Dockerfile.own"
+    assert settings.image_settings(["third/x"]) == ImageSettings()
     assert settings.steps == {"train_model": StepSettings(resource_plan="train.l")}
     assert settings.labels == {"team": "data"}
 
 
 def test_an_exact_reference_beats_a_pattern_before_it(tmp_path: Path) -> None:
-    toml = '[images."acme/*"]\n[images."acme/gpu:v1"]\n[images."*"]\n'
+    toml = "".join(
+        f'[images."{key}"]\nbase-image = "{base}"\n'
+        for key, base in (("acme/*", "first"), ("acme/gpu:v1", "exact"), ("*", "last"))
+    )
     settings = load(tmp_path, toml)
-    assert settings.image_key("acme/gpu:v1") == "acme/gpu:v1"
-    assert settings.image_key("acme/cpu:v1") == "acme/*"
-    assert settings.image_key("python") == "*"
-    assert settings.image_key("Acme/cpu:v1") == "*"
+    assert settings.image_settings(["acme/gpu:v1"]).base_image == "exact"
+    assert settings.image_settings(["acme/cpu:v1"]).base_image == "first"
+    assert settings.image_settings(["python"]).base_image == "last"
+    assert settings.image_settings(["Acme/cpu:v1"]).base_image == "last"
 
 
 def test_a_requirements_file_is_read_with_those_that_it_names(tmp_path: Path) -> None:
@@ -266,14 +269,14 @@ def test_a_requirements_file_is_read_with_those_that_it_names(tmp_path: Path) ->
         pytest.param("--index-url https://t0ken@host.example/simple", "credentials", id="token"),
         pytest.param("--extra-index-url=https://me:p4ss@host.example/", "credentials", id="index"),
         pytest.param("git+https://me:p4ss@host.example/a.git", "credentials", id="git"),
-        pytest.param("-e .", "is a file of this machine", id="-e"),
-        pytest.param("-e git+https://host.example/a.git", "is a file of this machine", id="-e git"),
-        pytest.param("--editable ./lib", "is a file of this machine", id="--editable"),
-        pytest.param("./lib", "is a file of this machine", id="folder"),
-        pytest.param("../lib", "is a file of this machine", id="parent"),
-        pytest.param("/opt/lib.whl", "is a file of this machine", id="absolute"),
-        pytest.param("file:///opt/lib.whl", "is a file of this machine", id="file URL"),
-        pytest.param("-c constraints.txt", "is a file of this machine", id="constraints"),
+        pytest.param("-e .", "names a file of this machine", id="-e"),
+        pytest.param("-e git+https://host.example/a", "names a file of this machine", id="-e git"),
+        pytest.param("--editable ./lib", "names a file of this machine", id="--editable"),
+        pytest.param("./lib", "names a file of this machine", id="folder"),
+        pytest.param("../lib", "names a file of this machine", id="parent"),
+        pytest.param("/opt/lib.whl", "names a file of this machine", id="absolute"),
+        pytest.param("file:///opt/lib.whl", "names a file of this machine", id="file URL"),
+        pytest.param("-c constraints.txt", "names a file of this machine", id="constraints"),
     ],
 )
 def test_a_requirement_that_leaks_or_cannot_work_is_refused(
@@ -292,3 +295,61 @@ def test_a_missing_nested_requirements_file(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("-r gone.txt\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"requirements: .*gone\.txt"):
         load(tmp_path, 'requirements = "requirements.txt"')
+
+
+@pytest.mark.parametrize("value", ["3.11", "['x']"])
+def test_python_is_text(tmp_path: Path, value: str) -> None:
+    with pytest.raises(SettingsError, match="but has to be text"):
+        load(tmp_path, f"python = {value}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "lib @ file:///opt/lib.whl",
+        "lib @ ./lib",
+        "wheels/lib-1.0-py3-none-any.whl",
+        "lib-1.0-py3-none-any.whl",
+        "--find-links ./wheels",
+        "-f wheels",
+    ],
+)
+def test_files_of_this_machine_are_no_requirements(tmp_path: Path, line: str) -> None:
+    with pytest.raises(SettingsError, match="file of this machine"):
+        load(tmp_path, f"requirements = ['{line}']")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "lib @ https://example.com/lib-1.0-py3-none-any.whl",
+        "git+https://example.com/acme/lib.git@v1",
+        "--find-links https://example.com/wheels",
+        "--extra-index-url https://example.com/simple",
+        "lib[extra]>=1,<2 ; python_version >= '3.11'",
+    ],
+)
+def test_what_pip_fetches_is_a_requirement(tmp_path: Path, line: str) -> None:
+    assert load(tmp_path, f'requirements = ["{line}"]').requirements == (line,)
+
+
+def test_a_requirements_file_in_a_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"-r more\.txt"):
+        load(tmp_path, 'requirements = ["-r more.txt"]')
+
+
+def test_a_requirements_file_that_includes_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("-r more.txt\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="includes itself"):
+        load(tmp_path, 'requirements = "more.txt"')
+
+
+def test_a_byte_order_mark_is_not_a_part_of_the_first_requirement(tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("torch\n", encoding="utf-8-sig")
+    assert load(tmp_path, 'requirements = "more.txt"').requirements == ("torch",)
+
+
+def test_settings_in_pyproject_that_are_no_table(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool]\naicore-build = "x"\n', encoding="utf-8")
+    with pytest.raises(SettingsError, match="not a table"):
+        load_settings({}, tmp_path)

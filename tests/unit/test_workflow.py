@@ -307,3 +307,7 @@ def test_the_file_is_json_with_the_text_as_it_is() -> None:
     assert json.loads(text) == document
     assert "Größe" in text
     assert text.endswith("}\n")
+
+
+def test_zero_in_the_environment_stays_zero() -> None:
+    assert env(completed(), "start")["SEED"] == "0"
