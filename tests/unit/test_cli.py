@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from click.testing import Result as Answer
 
 from aicore_build import __version__, errors
-from aicore_build.cli import EXIT_CODES, INTERRUPTED, main
+from aicore_build.cli import EXIT_CODES, INTERRUPTED, TERMINATED, main
 from aicore_build.errors import AicoreBuildError, PackageError
 from aicore_build.overview import Overview
 from aicore_build.plan import plan_images
