@@ -141,7 +141,8 @@ class Bench:
             image = f"{self.workbench.environment['REGISTRY']}/{name}:v1"
             text = DOCKERFILE.format(image=image)
             (context / "Dockerfile").write_text(text, encoding="utf-8")
-            run("docker build", DOCKER, "build", "--tag", f"{image}-{tag}", context)
+            options = ["--network=host", "--tag", f"{image}-{tag}"]  # as prod builds in the sandbox
+            run("docker build", DOCKER, "build", *options, context)
             run("docker push", DOCKER, "push", f"{image}-{tag}")
         embedded = run("generator", sys.executable, *GENERATOR, "--embedded")
         template = re.sub(r'(/bench-[abc]:v1)"', rf'\1-{tag}"', embedded)
