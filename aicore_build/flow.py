@@ -99,6 +99,12 @@ def metaflow_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {**environment, "METAFLOW_USER": user or "aicore-build"}
 
 
+def put_first_on_path(environment: dict[str, str], folder: Path) -> None:
+    """Let the flow's Python look for modules in a folder of ours before all others."""
+    before = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = f"{folder}{os.pathsep}{before}" if before else str(folder)
+
+
 def read_flow(script: Path, python: str) -> Flow:
     """Let Metaflow read a flow; runs the flow's module code in its own Python, in its folder.
 
@@ -111,8 +117,7 @@ def read_flow(script: Path, python: str) -> Flow:
         raise FlowError(f"There is no file {script}.\nName the flow's file: --flow trainflow.py.")
     script = script.resolve()
     environment = metaflow_environment(os.environ)
-    paths = [str(EXTENSION), *filter(None, [environment.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    put_first_on_path(environment, EXTENSION)
     with tempfile.TemporaryDirectory(prefix="aicore-build-") as folder:
         out = Path(folder) / "flow.json"
         command = [python, script.name, "--quiet", "--no-pylint", "--metadata=local"]
