@@ -238,15 +238,13 @@ class RegistryClient:
         return True
 
     def copy_blob(self, source: Repository, target: Repository, digest: Digest, size: int) -> None:
-        """Carry a blob over from a repository of another registry, a piece at a time.
+        """Carry a blob over from another repository: mounted, or sent a piece at a time.
 
         Raises:
             RegistryError: a registry gave no answer or refused one, or the blob is damaged.
         """
-        self.upload(
-            target,
-            Blob(digest=digest, size=size, open=lambda: self._open_blob(source, digest)),
-        )
+        content = Blob(digest=digest, size=size, open=lambda: self._open_blob(source, digest))
+        self.upload(target, content, mount_from=source if source.host == target.host else None)
 
     def _open_blob(self, repository: Repository, digest: Digest) -> IO[bytes]:
         request = replace(_blob_request(repository, digest), stream=True)
