@@ -94,50 +94,63 @@ def _with_settings(command: Command) -> Command:
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
-_verbose = click.option("-v", "--verbose", is_flag=True, help="Show the output of builds.")
-_no_push = click.option(
-    "--no-push", is_flag=True, help="Build only; write no workflow template, which needs digests."
-)
+
+
+def _of_a_build(command: Command) -> Command:
+    """Add what `dev` and `prod` have in common."""
+    options = (
+        click.option(
+            "--no-push",
+            "push",
+            flag_value=False,
+            default=True,
+            help="Build only; write no workflow template, which needs digests.",
+        ),
+        click.option("--force", is_flag=True, help="Build also what is up to date."),
+        _json,
+        click.option("-v", "--verbose", is_flag=True, help="Show the output of builds."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @main.command()
 @click.option("--no-template", is_flag=True, help="Write no workflow template.")
-@_no_push
-@_json
-@_verbose
+@_of_a_build
 @_with_settings
-def dev(*, no_template: bool, no_push: bool, as_json: bool, verbose: bool, **given: Any) -> None:  # noqa: ANN401
+def dev(*, no_template: bool, push: bool, force: bool, **given: Any) -> None:  # noqa: ANN401
     """Build and push the images for experiments.
 
     Where Metaflow is configured for S3, also write the workflow template, whose steps fetch the
     code from S3 when they start.
     """
+    as_json, verbose = given.pop("as_json"), given.pop("verbose")
     script, settings = _load(given)
     from aicore_build.dev import dev as run  # noqa: PLC0415
     from aicore_build.progress import reporter  # noqa: PLC0415
 
     with reporter(verbose=verbose) as report:
-        result = run(script, settings, report, push=not no_push, template=not no_template)
+        result = run(script, settings, report, push=push, template=not no_template, force=force)
     _show(result, as_json=as_json)
 
 
 @main.command()
-@_no_push
-@_json
-@_verbose
+@_of_a_build
 @_with_settings
-def prod(*, no_push: bool, as_json: bool, verbose: bool, **given: Any) -> None:  # noqa: ANN401
+def prod(*, push: bool, force: bool, **given: Any) -> None:  # noqa: ANN401
     """Put the flow's code into its images and push them.
 
     Also write the workflow template that runs them. Dev images that the registry lacks are built
     and pushed before.
     """
+    as_json, verbose = given.pop("as_json"), given.pop("verbose")
     script, settings = _load(given)
     from aicore_build.prod import prod as run  # noqa: PLC0415
     from aicore_build.progress import reporter  # noqa: PLC0415
 
     with reporter(verbose=verbose) as report:
-        result = run(script, settings, report, push=not no_push)
+        result = run(script, settings, report, push=push, force=force)
     _show(result, as_json=as_json)
 
 

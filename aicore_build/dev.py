@@ -2,23 +2,30 @@
 
 from pathlib import Path
 
-from aicore_build.builders.docker import DockerBuilder
-from aicore_build.context import dev_context
+from aicore_build.builders.docker import base_images
+from aicore_build.context import BuildContext, dev_context
 from aicore_build.errors import RegistryError
-from aicore_build.flow import Flow, read_flow
 from aicore_build.generators import sap
 from aicore_build.package import find_package
 from aicore_build.parallel import in_parallel
-from aicore_build.plan import DevBuild, ImagePlan, plan_dev_builds, plan_images, unused_settings
+from aicore_build.plan import DevBuild, ImagePlan, plan_dev_builds
 from aicore_build.progress import DONE, Reporter
+from aicore_build.record import Inputs, dev_inputs, find_up_to_date
 from aicore_build.reference import ImageReference, TagReference
 from aicore_build.result import BuiltImage, Result, images_by_step, write_whole
+from aicore_build.run import Run, make_run, read_and_plan
 from aicore_build.settings import Settings
 from aicore_build.workflow import complete, plan_completion, render_json
 
 
 def dev(
-    script: Path, settings: Settings, reporter: Reporter, *, push: bool, template: bool
+    script: Path,
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    push: bool,
+    template: bool,
+    force: bool = False,
 ) -> Result:
     """Build and push the flow's dev images; write the workflow template where S3 is configured.
 
@@ -28,14 +35,17 @@ def dev(
         reporter: is told of progress.
         push: False builds only, and writes no workflow template: it would name no digest.
         template: False leaves the workflow template out.
+        force: build also what the registry has already.
     """
     flow, images = read_and_plan(script, settings, reporter)
     writes = template and push and flow.datastore_root is not None
     completion = plan_completion(flow, settings) if writes else None
     if template and push and not writes:
         reporter.note("no workflow template: METAFLOW_DATASTORE_SYSROOT_S3 is not configured.")
-    builder = DockerBuilder(settings, reporter, push=push)
-    built = ensure_dev_images(images, builder, settings, rebuild=True)
+    run = make_run(settings, reporter, push=push, force=force)
+    if push:
+        check_access(run, images)
+    built = build_dev_images(run, images)
     package, path = None, None
     if completion:
         reporter.phase("workflow template", "generating")
@@ -48,72 +58,110 @@ def dev(
     return Result(command="dev", flow=flow, images=built, package=package, workflow_template=path)
 
 
-def read_and_plan(
-    script: Path, settings: Settings, reporter: Reporter
-) -> tuple[Flow, tuple[ImagePlan, ...]]:
-    """Read the flow and plan its images; say which settings have no effect on it."""
-    flow = read_flow(script, settings.python)
-    images = plan_images(flow, settings)
-    for note in unused_settings(flow, settings):
-        reporter.note(note)
-    return flow, images
+def check_access(run: Run, images: tuple[ImagePlan, ...]) -> None:
+    """Begin and cancel an upload to each repository: "denied" comes now, not after the build.
+
+    Raises:
+        RegistryError: we may not push there, or the registry gave no answer.
+    """
+    repositories = dict.fromkeys(i.reference.repository for i in images if i.environment)
+    for repository in repositories:
+        run.client.cancel_upload(repository, run.client.open_upload(repository))
 
 
-def ensure_dev_images(
-    images: tuple[ImagePlan, ...], builder: DockerBuilder, settings: Settings, *, rebuild: bool
-) -> tuple[BuiltImage, ...]:
-    """Make sure that there is a dev image for each of the flow's image references.
-
-    Args:
-        images: as planned.
-        builder: builds, and asks the registry.
-        settings: as loaded.
-        rebuild: build also those that the registry has.
+def build_dev_images(run: Run, images: tuple[ImagePlan, ...]) -> tuple[BuiltImage, ...]:
+    """Build and push the dev images that the registry hasn't, made from the same inputs.
 
     Raises:
         RegistryError: an image that is to be used as it is isn't there.
     """
-    asked = [image for image in images if not (rebuild and image.environment)]
-    digests = in_parallel(lambda image: builder.find(image.reference), asked, settings.jobs)
-    ready: dict[ImageReference, BuiltImage] = {
+    theirs = [image for image in images if image.environment is None]
+    ready = find_dev_images(run, theirs)
+    refuse_missing([image for image in theirs if image.reference not in ready])
+
+    def build(plan: DevBuild) -> list[BuiltImage]:
+        return _build(run, plan)
+
+    for results in in_parallel(build, plan_dev_builds(images), run.settings.jobs):
+        ready.update({image.reference: image for image in results})
+    return tuple(ready[image.reference] for image in images)
+
+
+def ensure_dev_images(run: Run, images: tuple[ImagePlan, ...]) -> tuple[BuiltImage, ...]:
+    """Use the dev images that the registry has; build and push those that it lacks.
+
+    Raises:
+        RegistryError: an image that is to be used as it is isn't there.
+    """
+    ready = find_dev_images(run, images)
+    missing = tuple(image for image in images if image.reference not in ready)
+    built = {image.reference: image for image in build_dev_images(run, missing)}
+    return tuple({**ready, **built}[image.reference] for image in images)
+
+
+def find_dev_images(
+    run: Run, images: tuple[ImagePlan, ...] | list[ImagePlan]
+) -> dict[ImageReference, BuiltImage]:
+    """Ask the registries for images; what they have not is not in the result."""
+    manifests = in_parallel(
+        lambda image: run.client.get_manifest(image.reference), images, run.settings.jobs
+    )
+    return {
         image.reference: BuiltImage(
             reference=image.reference,
             steps=image.steps,
             built=False,
             base_image=None,
-            digest=digest,
+            digest=manifest.digest,
+            manifest=manifest,
         )
-        for image, digest in zip(asked, digests, strict=True)
-        if digest
+        for image, manifest in zip(images, manifests, strict=True)
+        if manifest
     }
-    missing = [image for image in images if image.reference not in ready]
-    for image in missing:
-        if image.environment is None:
-            raise RegistryError(
-                f"{image.reference} is to be used as it is, but its registry has no such image.\n"
-                "Check the reference at the step's @kubernetes, and the setting registry."
-            )
-
-    def build(plan: DevBuild) -> list[BuiltImage]:
-        return _build(plan, builder, settings)
-
-    for results in in_parallel(build, plan_dev_builds(missing), settings.jobs):
-        ready.update({image.reference: image for image in results})
-    return tuple(ready[image.reference] for image in images)
 
 
-def _build(plan: DevBuild, builder: DockerBuilder, settings: Settings) -> list[BuiltImage]:
-    name = str(plan.images[0].reference)
-    image_id = builder.build(name, dev_context(plan.environment, settings))
+def refuse_missing(images: list[ImagePlan]) -> None:
+    """Refuse images of others that are not there.
+
+    Raises:
+        RegistryError: there are some.
+    """
+    if images:
+        raise RegistryError(
+            f"{images[0].reference} is to be used as it is, but its registry has no such image.\n"
+            "Check the reference at the step's @kubernetes, and the setting registry."
+        )
+
+
+def _build(run: Run, plan: DevBuild) -> list[BuiltImage]:
+    """Build one environment, unless all its references are up to date."""
+    context = dev_context(plan.environment, run.settings)
+    inputs = _inputs(run, plan, context)
+    tags = {i.reference: i for i in plan.images if isinstance(i.reference, TagReference)}
+    ready = {}
+    if run.push and not run.force:
+        ready = {tag: find_up_to_date(run.client, tag, inputs) for tag in tags}
+    missing = [tag for tag in tags if not ready.get(tag)]
+    image_id = run.docker.build(str(missing[0]), context, inputs) if missing else None
+    digests = {tag: manifest.digest for tag, manifest in ready.items() if manifest}
+    for tag in digests:
+        run.reporter.phase(str(tag), f"{DONE}: up to date")
     return [
         BuiltImage(
-            reference=image.reference,
+            reference=tag,
             steps=image.steps,
-            built=True,
+            built=tag in missing,
             base_image=plan.environment.base_image or None,
-            digest=builder.publish(image_id, image.reference),
-            image_id=image_id,
+            digest=run.docker.publish(image_id, tag)
+            if image_id and tag in missing
+            else digests.get(tag),
+            image_id=image_id if tag in missing else None,
         )
-        for image in plan.images
-        if isinstance(image.reference, TagReference)  # all that are built: a digest can't be
+        for tag, image in tags.items()
     ]
+
+
+def _inputs(run: Run, plan: DevBuild, context: BuildContext) -> Inputs:
+    bases = {base: run.docker.identify(base) for base in base_images(context.dockerfile)}
+    requirements = plan.environment.requirements
+    return dev_inputs(context, requirements, bases, run.settings.platform)

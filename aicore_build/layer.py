@@ -1,14 +1,39 @@
-"""Build contexts as reproducible tars: members sorted, owners, times and modes fixed."""
+"""Build contexts and layers as reproducible tars: members sorted, owners, times, modes fixed."""
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import IO
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from aicore_build.reference import Digest
 
 MEMBER_TIME = 1575360000
 """2019-12-03, as in Metaflow's packages; not 0, since zip files can't hold years before 1980."""
+
+_BLOCK = 4 * 1024 * 1024
+"""Bytes that are compressed at once: each block is a gzip member of its own."""
+
+_LEVEL = 1
+"""Of compression: at 100 Mbit/s, a better one costs more time than it saves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A compressed layer in a file; field names follow the OCI image spec."""
+
+    path: Path
+
+    digest: Digest
+    """sha256 of the compressed tar: names the blob in the manifest."""
+
+    diff_id: Digest
+    """sha256 of the uncompressed tar: listed in the config's `rootfs.diff_ids`."""
+
+    size: int
+    """Bytes of the compressed tar, as the manifest's descriptor states them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,3 +83,55 @@ def write_tar(out: IO[bytes], entries: Iterable[Entry]) -> None:
             else:
                 with entry.open() as content:
                     tar.addfile(info, content)
+
+
+def write_layer(path: Path, entries: Iterable[Entry]) -> Layer:
+    """Write entries as a layer: equal entries give equal bytes, on any machine.
+
+    They are compressed with libdeflate, in the version that the project pins: other than zlib and
+    its kin, it does the same on every processor.
+    """
+    with path.open("wb") as file:
+        compressor = _Compressor(file)
+        write_tar(cast("IO[bytes]", compressor), entries)
+        compressor.finish()
+    return Layer(
+        path=path,
+        digest=Digest(f"sha256:{compressor.packed.hexdigest()}"),
+        diff_id=Digest(f"sha256:{compressor.plain.hexdigest()}"),
+        size=path.stat().st_size,
+    )
+
+
+class _Compressor:
+    """What `tarfile` writes to: hashes, compresses in blocks, hashes again."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._waiting = bytearray()
+        self._position = 0
+        self.plain = hashlib.sha256()
+        self.packed = hashlib.sha256()
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, data: bytes) -> int:
+        self.plain.update(data)
+        self._position += len(data)
+        self._waiting += data
+        while len(self._waiting) >= _BLOCK:
+            self._compress(bytes(self._waiting[:_BLOCK]))
+            del self._waiting[:_BLOCK]
+        return len(data)
+
+    def finish(self) -> None:
+        if self._waiting:
+            self._compress(bytes(self._waiting))
+
+    def _compress(self, block: bytes) -> None:
+        import deflate  # only here  # noqa: PLC0415
+
+        member = deflate.gzip_compress(block, _LEVEL)
+        self.packed.update(member)
+        self._file.write(member)

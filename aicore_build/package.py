@@ -24,7 +24,7 @@ _DOWNLOAD = re.compile(
 )
 _KEY = re.compile(r".+/data/([0-9a-f]{2})/(?P<sha1>\1[0-9a-f]{38})")
 
-_IN_MEMORY = 64 * 1024 * 1024
+_IN_MEMORY = 16 * 1024 * 1024
 """Bytes of a package that are extracted in memory; a larger one goes through a temporary file."""
 
 

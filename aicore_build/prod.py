@@ -1,25 +1,31 @@
 """`aicore-build prod`: prod images, with the code inside, and the workflow template for them."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aicore_build.builders.docker import DockerBuilder
-from aicore_build.context import prod_context
-from aicore_build.dev import ensure_dev_images, read_and_plan
+from aicore_build.builders import Builder, Embedding, Made
+from aicore_build.dev import ensure_dev_images
+from aicore_build.errors import SettingsError
 from aicore_build.flow import Flow
 from aicore_build.generators import sap
 from aicore_build.package import PackageAddress, check_package, download_package, find_package
 from aicore_build.parallel import in_parallel
 from aicore_build.plan import ImagePlan
 from aicore_build.progress import DONE, Reporter
+from aicore_build.record import find_up_to_date, prod_inputs
+from aicore_build.reference import Repository
 from aicore_build.result import BuiltImage, Result, images_by_step, write_whole
-from aicore_build.settings import Settings
+from aicore_build.run import Run, make_run, read_and_plan
+from aicore_build.settings import BuilderName, Settings
 from aicore_build.workflow import Json, complete, plan_completion, render_json
 
 
-def prod(script: Path, settings: Settings, reporter: Reporter, *, push: bool) -> Result:
+def prod(
+    script: Path, settings: Settings, reporter: Reporter, *, push: bool, force: bool = False
+) -> Result:
     """Embed the flow's code into its images, push them, and write the workflow template.
 
     Args:
@@ -27,27 +33,32 @@ def prod(script: Path, settings: Settings, reporter: Reporter, *, push: bool) ->
         settings: as loaded for it.
         reporter: is told of progress.
         push: False builds only, and writes no workflow template: it would name no digest.
+        force: embed also into images that the registry has already.
     """
+    if not push and settings.builder is BuilderName.REGISTRY:
+        raise SettingsError("--no-push needs a Docker Engine: the builder registry only pushes.")
     flow, images = read_and_plan(script, settings, reporter)
     completion = plan_completion(flow, settings)
-    builder = DockerBuilder(settings, reporter, push=push)
+    run = make_run(settings, reporter, push=push, force=force)
 
     def generate(*, embedded: bool) -> Json:
         return sap.generate(flow, embedded=embedded, timeout=settings.generator_timeout)
 
     reporter.phase("workflow template", "generating")
-    bases, plain, embedded = _at_once(
-        lambda: ensure_dev_images(images, builder, settings, rebuild=False),
+    bases, sessions, plain, embedded = _at_once(
+        lambda: ensure_dev_images(run, images),
+        lambda: _open_uploads(run, images),
         lambda: generate(embedded=False),
         lambda: generate(embedded=True),
     )
     package = find_package(plain)
     job_tar = fetch_package(package, flow)
+    with _builder(run, flow, sessions) as builder:
 
-    def embed(pair: tuple[ImagePlan, BuiltImage]) -> BuiltImage:
-        return _embed(*pair, package, job_tar, builder)
+        def embed(pair: tuple[ImagePlan, BuiltImage]) -> BuiltImage:
+            return _embed(run, builder, *pair, package, job_tar)
 
-    built = tuple(in_parallel(embed, zip(images, bases, strict=True), settings.jobs))
+        built = tuple(in_parallel(embed, zip(images, bases, strict=True), settings.jobs))
     path = None
     if push:
         completed = complete(embedded, completion, images_by_step(built))
@@ -65,23 +76,67 @@ def fetch_package(package: PackageAddress, flow: Flow) -> Path:
     return job_tar
 
 
+def _open_uploads(run: Run, images: tuple[ImagePlan, ...]) -> dict[Repository, str]:
+    """Begin an upload to each repository: "denied" comes now, not after the build.
+
+    Raises:
+        RegistryError: we may not push there, or the registry gave no answer.
+    """
+    if not run.push:
+        return {}
+    repositories = tuple(dict.fromkeys(image.prod_repository for image in images))
+    sessions = in_parallel(run.client.open_upload, repositories, run.settings.jobs)
+    return dict(zip(repositories, sessions, strict=True))
+
+
+@contextlib.contextmanager
+def _builder(run: Run, flow: Flow, sessions: Mapping[Repository, str]) -> Iterator[Builder]:
+    """The builder that the settings name, and the end of the uploads that nobody used."""
+    from aicore_build.builders.registry import RegistryBuilder, git_revision  # noqa: PLC0415
+    from aicore_build.embed import created_at  # noqa: PLC0415
+
+    if run.settings.builder is BuilderName.DOCKER:
+        for repository, session in sessions.items():
+            run.client.cancel_upload(repository, session)
+        yield run.docker
+        return
+    with RegistryBuilder(
+        run.client,
+        run.reporter,
+        platform=run.settings.platform,
+        created=created_at(os.environ),
+        revision=git_revision(flow.script.parent),
+        sessions=sessions,
+    ) as builder:
+        yield builder
+
+
 def _embed(
+    run: Run,
+    builder: Builder,
     plan: ImagePlan,
     base: BuiltImage,
     package: PackageAddress,
     job_tar: Path,
-    builder: DockerBuilder,
 ) -> BuiltImage:
-    reference = plan.prod_reference(package.sha1)
-    base_image = str(base.pinned or base.image_id)
-    image_id = builder.build(str(reference), prod_context(base_image, job_tar))
+    target = plan.prod_reference(package.sha1)
+    identity = str(base.digest or base.image_id)
+    inputs = prod_inputs(run.settings.builder, identity, package.sha1)
+    ready = None
+    if run.push and not run.force:
+        ready = find_up_to_date(run.client, target, inputs)
+    if ready:
+        run.reporter.phase(str(target), f"{DONE}: up to date")
+        made = Made(digest=ready.digest, image_id=None)
+    else:
+        made = builder.embed(Embedding(base=base, target=target, package=job_tar, inputs=inputs))
     return BuiltImage(
-        reference=reference,
+        reference=target,
         steps=plan.steps,
-        built=True,
-        base_image=base_image,
-        digest=builder.publish(image_id, reference),
-        image_id=image_id,
+        built=ready is None,
+        base_image=str(base.pinned or base.image_id),
+        digest=made.digest,
+        image_id=made.image_id,
     )
 
 

@@ -5,9 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from aicore_build.builders.docker import DockerBuilder
 from aicore_build.context import BuildContext, dev_context, prod_context
-from aicore_build.dev import read_and_plan
 from aicore_build.errors import OutputError, RegistryError
 from aicore_build.flow import Flow
 from aicore_build.generators import sap
@@ -17,6 +15,7 @@ from aicore_build.plan import ImagePlan, plan_dev_builds
 from aicore_build.prod import fetch_package
 from aicore_build.progress import Reporter
 from aicore_build.reference import ImageReference
+from aicore_build.run import make_run, read_and_plan
 from aicore_build.settings import Settings
 
 
@@ -59,12 +58,12 @@ def _render_prod(
     reporter: Reporter,
     folder: Path,
 ) -> dict[str, str]:
-    builder = DockerBuilder(settings, reporter, push=False)
+    client = make_run(settings, reporter, push=False, force=False).client
     package = find_package(sap.generate(flow, embedded=False, timeout=settings.generator_timeout))
     job_tar = fetch_package(package, flow)
     written: dict[str, str] = {}
     for image in images:
-        digest = builder.find(image.reference)
+        digest = client.find(image.reference)
         if digest is None:
             raise RegistryError(
                 f"The dev image {image.reference} is not in its registry.\n"

@@ -4,7 +4,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from aicore_build.errors import OutputError
 from aicore_build.flow import Flow
 from aicore_build.package import PackageAddress
 from aicore_build.reference import Digest, DigestReference, ImageReference
+from aicore_build.registry import Manifest
 
 SCHEMA = 1
 """Of the JSON; counts up when a key is removed or changes its meaning."""
@@ -34,6 +35,9 @@ class BuiltImage:
 
     image_id: str | None = None
     """In the Docker Engine that built it; None where nothing was built."""
+
+    manifest: Manifest | None = field(default=None, repr=False, compare=False)
+    """As the registry gave it; None where it was not asked."""
 
     @property
     def pinned(self) -> DigestReference | None:

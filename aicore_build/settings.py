@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from aicore_build.errors import SettingsError
 from aicore_build.reference import parse_prefix
 
 FILE_NAMES = ("aicore-build.toml", "pyproject.toml")
+
+
+class BuilderName(StrEnum):
+    """The ways to make prod images."""
+
+    DOCKER = "docker"
+    REGISTRY = "registry"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +69,13 @@ def _file(value: object, folder: Path) -> Path:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     return path
+
+
+def _builder(value: object, folder: Path) -> BuilderName:
+    try:
+        return BuilderName(_text(value, folder))
+    except ValueError:
+        raise ValueError(f"{value!r} is neither docker nor registry") from None
 
 
 def _registry(value: object, folder: Path) -> str:
@@ -172,6 +187,14 @@ class Settings:
         None,
         "Build only images under this registry or repository prefix and use others as they are.",
         read=_registry,
+    )
+    builder: BuilderName = _setting(
+        BuilderName.DOCKER,
+        "What makes prod images: docker, or registry, which needs no Docker Engine.",
+        read=_builder,
+    )
+    plain_http: tuple[str, ...] = _setting(
+        (), "Registries, host and port, that have no TLS; loopback needs no mention.", read=_texts
     )
     platform: str = _setting("linux/amd64", "The platform of built images.", read=_text)
     scenario_id: str | None = _setting(None, "SAP AI Core's scenario ID.", read=_text)

@@ -15,16 +15,20 @@ import docker
 import docker.errors
 import requests.exceptions
 
-from aicore_build.context import BuildContext
+from aicore_build.builders import Embedding, Made
+from aicore_build.context import BuildContext, prod_context
 from aicore_build.errors import BuildError, EngineError, RegistryError
 from aicore_build.layer import text_entry, write_tar
 from aicore_build.progress import DONE, Reporter
+from aicore_build.record import LABEL, Inputs, render_inputs
 from aicore_build.reference import (
     Digest,
+    DigestReference,
     ImageReference,
     TagReference,
     parse_reference,
 )
+from aicore_build.registry import RegistryClient
 from aicore_build.settings import Settings
 
 _SILENCE = {"build": 3600, "transfer": 600, "answer": 60}
@@ -46,33 +50,59 @@ class _Client(docker.APIClient):
 class DockerBuilder:
     """Builds and pushes with the engine that `docker` on this machine would use."""
 
-    def __init__(self, settings: Settings, reporter: Reporter, *, push: bool) -> None:
+    def __init__(
+        self, settings: Settings, client: RegistryClient, reporter: Reporter, *, push: bool
+    ) -> None:
+        """Make it, without connecting.
+
+        Args:
+            settings: say for which platform and in which network.
+            client: asks the registry what it has after a push.
+            reporter: is told of progress.
+            push: False leaves images in the engine.
+        """
         self._platform = settings.platform
         self._network = settings.build_network
+        self._registry = client
         self._reporter = reporter
         self._push = push
-        self._where = _endpoint()
-        self._connect(_SILENCE["answer"])
 
-    def find(self, reference: ImageReference) -> Digest | None:
-        """Ask the registry for the digest of an image; None where it has no such image.
+    def embed(self, embedding: Embedding) -> Made:
+        """Build a prod image on top of its dev image, and push it.
 
         Raises:
-            RegistryError: the registry gave no answer, or refused one.
+            BuildError: the dev image can't be pulled, or the build failed.
+            RegistryError: the push was refused or broke off.
         """
-        try:
-            with self._client("answer") as client:
-                answer = client.inspect_distribution(str(reference))
-        except docker.errors.NotFound:
-            return None
-        except docker.errors.APIError as error:
-            raise RegistryError(_registry_problem("look for", reference, _said(error))) from error
-        except docker.errors.DockerException as error:
-            raise RegistryError(_registry_problem("look for", reference, str(error))) from error
-        return Digest(answer["Descriptor"]["digest"])
+        base = str(embedding.base.pinned or embedding.base.image_id)
+        context = prod_context(base, embedding.package)
+        image_id = self.build(str(embedding.target), context, embedding.inputs)
+        return Made(digest=self.publish(image_id, embedding.target), image_id=image_id)
 
-    def build(self, name: str, context: BuildContext) -> str:
-        """Build an image; return its ID.
+    def identify(self, base: str) -> str:
+        """What a base image is now: its digest in a registry, else its ID in the engine.
+
+        Raises:
+            RegistryError: the engine hasn't it, and its registry gave no answer.
+            BuildError: nobody has it.
+        """
+        reference = parse_reference(base)
+        with self._client("answer") as client:
+            try:
+                found = client.inspect_image(base)
+            except docker.errors.ImageNotFound:
+                found = None
+        if found:
+            digests = [parse_reference(name) for name in found.get("RepoDigests") or []]
+            same = [d.digest for d in digests if isinstance(d, DigestReference)]
+            return str(same[0] if same else found["Id"])
+        digest = self._registry.find(reference)
+        if digest is None:
+            raise BuildError(_base_problem(base, "its registry has no such image"))
+        return digest
+
+    def build(self, name: str, context: BuildContext, inputs: Inputs) -> str:
+        """Build an image that records its inputs; return its ID.
 
         Raises:
             BuildError: a base image can't be had, or a step of the Dockerfile failed.
@@ -90,6 +120,7 @@ class DockerBuilder:
                     custom_context=True,
                     dockerfile=context.dockerfile_name,
                     buildargs=arguments,
+                    labels={LABEL: render_inputs(inputs)},
                     platform=self._platform,
                     network_mode=self._network,
                     rm=True,
@@ -123,7 +154,7 @@ class DockerBuilder:
             raise RegistryError(_registry_problem("push", target, str(error))) from error
         except docker.errors.DockerException as error:
             raise RegistryError(_registry_problem("push", target, _said(error))) from error
-        digest = self.find(target)
+        digest = self._registry.find(target)
         if digest is None or (said and said[-1] != digest):
             raise RegistryError(
                 f"{target} was pushed, but the registry has {digest or 'no such image'} there.\n"
@@ -195,7 +226,7 @@ class DockerBuilder:
             raise  # an answer, though some of them are also requests' exceptions
         except requests.exceptions.RequestException as error:
             raise EngineError(
-                f"The Docker Engine at {self._where} stopped answering: {error}.\n"
+                f"The Docker Engine at {_endpoint()} stopped answering: {error}.\n"
                 "See its log; the command can simply be run again."
             ) from error
         finally:
@@ -206,8 +237,9 @@ class DockerBuilder:
             return _Client(**_connection(), timeout=timeout)
         except docker.errors.DockerException as error:
             raise EngineError(
-                f"The Docker Engine can't be reached at {self._where}: {_root_cause(error)}.\n"
-                "Start Docker, or point DOCKER_HOST or the docker context to where it runs."
+                f"The Docker Engine can't be reached at {_endpoint()}: {_root_cause(error)}.\n"
+                "Start Docker, or point DOCKER_HOST or the docker context to where it runs.\n"
+                "`aicore-build prod --builder registry` needs none, once the dev images are pushed."
             ) from error
 
 

@@ -90,8 +90,8 @@ def test_registry_that_is_down(project: Project) -> None:
     host = f"localhost:{free_port()}"
     project.write_flow(f"{host}/a:v1")
     project.write_settings()
-    assert "connection refused" in fails(project, 7, "dev")
-    assert "connection refused" in fails(project, 7, "prod")
+    assert "Connection refused" in fails(project, 7, "dev")
+    assert "Connection refused" in fails(project, 7, "prod")
 
 
 def test_push_denied_and_allowed(project: Project, tmp_path: Path) -> None:

@@ -233,13 +233,14 @@ def test_results_as_json_are_one_document(here: Here, command: str) -> None:
         pytest.param("dev", ["--no-template"], {"push": True, "template": False}, id="no template"),
         pytest.param("prod", [], {"push": True}, id="prod"),
         pytest.param("prod", ["--no-push"], {"push": False}, id="prod --no-push"),
+        pytest.param("prod", ["--force"], {"push": True, "force": True}, id="prod --force"),
     ],
 )
 def test_flags_reach_the_command(
     here: Here, command: str, flags: list[str], options: dict[str, bool]
 ) -> None:
     here.run(command, a_result(None), *flags)
-    assert here.called_with[-1] == options
+    assert here.called_with[-1] == {"force": False, **options}
 
 
 def test_render(here: Here) -> None:

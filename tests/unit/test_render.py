@@ -33,7 +33,7 @@ class Rendering:
         self.reporter = Notes()
 
     def _use(self, monkeypatch: pytest.MonkeyPatch, flow: Flow) -> None:
-        monkeypatch.setattr("aicore_build.dev.read_flow", lambda _script, _python: flow)
+        monkeypatch.setattr("aicore_build.run.read_flow", lambda _script, _python: flow)
 
     def into(self, folder: Path, settings: Settings) -> dict[str, str]:
         return render(Path("trainflow.py"), settings, self.reporter, folder, embed=False)
@@ -156,7 +156,7 @@ def test_references_that_look_alike_as_folders_have_one_each(
 ) -> None:
     rendering = Rendering(monkeypatch, tmp_path)
     monkeypatch.setattr(
-        "aicore_build.dev.read_flow",
+        "aicore_build.run.read_flow",
         lambda _script, _python: make_flow(images={"start": "r.io/a/b:1", "end": "r.io/a-b:1"}),
     )
     settings = Settings(images={"r.io/a/b:1": ImageSettings(base_image="x")})

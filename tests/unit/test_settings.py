@@ -11,6 +11,7 @@ from aicore_build.cli import main
 from aicore_build.errors import SettingsError
 from aicore_build.overview import Overview
 from aicore_build.settings import (
+    BuilderName,
     ImageSettings,
     Settings,
     StepSettings,
@@ -76,6 +77,8 @@ def test_every_setting_with_a_flag_is_read_from_it(loaded: Loaded, tmp_path: Pat
     values: dict[str, tuple[str, Any]] = {
         "python": (path, path),
         "output": (path, Path(path)),
+        "builder": ("registry", BuilderName.REGISTRY),
+        "plain-http": ("one:80,two", ("one:80", "two")),
         "requirements": (path, ("torch",)),
         "ca-bundle": (path, Path(path)),
         "pip-config": (path, Path(path)),

@@ -1,0 +1,177 @@
+"""Images by the registry alone: a layer is put on top of what is there, and nothing is pulled."""
+
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Self
+
+from aicore_build.builders import Embedding, Made
+from aicore_build.dockerfile import PACKAGE_HOME
+from aicore_build.embed import (
+    check_type,
+    choose_platform,
+    extend_config,
+    extend_manifest,
+    is_index,
+)
+from aicore_build.errors import RegistryError
+from aicore_build.layer import Layer, write_layer
+from aicore_build.package import package_entries
+from aicore_build.progress import DONE, Reporter
+from aicore_build.record import LABEL, render_inputs
+from aicore_build.reference import Digest, DigestReference, Repository
+from aicore_build.registry import Blob, Manifest, RegistryClient
+
+
+class RegistryBuilder:
+    """Embeds a code package by a few requests, whatever the size of the image below."""
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        reporter: Reporter,
+        *,
+        platform: str,
+        created: str,
+        revision: str | None,
+        sessions: Mapping[Repository, str],
+    ) -> None:
+        """Make a builder for one code package; use it as a context manager.
+
+        Args:
+            client: talks to the registries.
+            reporter: is told of progress.
+            platform: is chosen where an image is there for several.
+            created: what the images say of when they were made.
+            revision: the git commit of the flow.
+            sessions: upload sessions that are open, to use one of for each repository.
+        """
+        self._client = client
+        self._reporter = reporter
+        self._platform = platform
+        self._created = created
+        self._revision = revision
+        self._sessions = dict(sessions)
+        self._lock = threading.Lock()
+        self._layer: Layer | None = None
+        self._uploads: dict[str, Future[Repository]] = {}
+        """By host: the repository that got the layer first; the others mount it from there."""
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="aicore-build-")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def embed(self, embedding: Embedding) -> Made:
+        """Put the package's layer on top of the dev image, in the registry.
+
+        Raises:
+            RegistryError: the registry gave no answer, refused one, or has a base image that
+                can't be embedded into.
+        """
+        name, target = str(embedding.target), embedding.target
+        self._reporter.phase(name, "embedding")
+        base, repository = self._base(embedding)
+        layer = self._make_layer(embedding.package)
+        config = self._config(base, repository, layer, embedding)
+        self._bring_base(base, repository, target.repository)
+        self._bring_layer(layer, target.repository)
+        with self._lock:
+            session = self._sessions.pop(target.repository, None)
+        self._client.upload(target.repository, config, session=session)
+        manifest = extend_manifest(base, config, layer, self._annotations(embedding))
+        self._client.put_manifest(target, manifest)
+        self._reporter.phase(name, f"{DONE}: {manifest.digest}")
+        return Made(digest=manifest.digest, image_id=None)
+
+    def _base(self, embedding: Embedding) -> tuple[Manifest, Repository]:
+        reference = embedding.base.reference
+        manifest = embedding.base.manifest
+        if manifest is None:
+            pinned = embedding.base.pinned
+            manifest = self._client.get_manifest(pinned) if pinned else None
+        if manifest and is_index(manifest):
+            digest = choose_platform(manifest, self._platform, reference)
+            child = DigestReference(repository=reference.repository, digest=digest)
+            manifest = self._client.get_manifest(child)
+        if manifest is None:
+            raise RegistryError(
+                f"The dev image {reference} is not in its registry any more.\n"
+                "Build and push it: aicore-build dev."
+            )
+        check_type(manifest, reference)
+        return manifest, reference.repository
+
+    def _make_layer(self, package: Path) -> Layer:
+        """Once for all images."""
+        with self._lock:
+            if self._layer is None:
+                with package_entries(package, PACKAGE_HOME) as entries:
+                    self._layer = write_layer(Path(self._folder.name) / "layer.tar.gz", entries)
+            return self._layer
+
+    def _config(
+        self, base: Manifest, repository: Repository, layer: Layer, embedding: Embedding
+    ) -> Blob:
+        digest = Digest(base.parsed()["config"]["digest"])
+        labels = {**self._annotations(embedding), LABEL: render_inputs(embedding.inputs)}
+        return extend_config(
+            self._client.get_document(repository, digest), layer, labels, self._created
+        )
+
+    def _annotations(self, embedding: Embedding) -> dict[str, str]:
+        """https://github.com/opencontainers/image-spec/blob/main/annotations.md."""
+        prefix = "org.opencontainers.image"
+        annotations = {
+            f"{prefix}.base.name": str(embedding.base.reference),
+            f"{prefix}.base.digest": str(embedding.base.digest),
+            f"{prefix}.created": self._created,
+        }
+        if self._revision:
+            annotations[f"{prefix}.revision"] = self._revision
+        return annotations
+
+    def _bring_base(self, base: Manifest, source: Repository, target: Repository) -> None:
+        """Make sure that the target has the layers of the base image."""
+        if source == target:
+            return
+        layers = base.parsed()["layers"]
+        if source.host != target.host:
+            size = sum(layer["size"] for layer in layers)
+            self._reporter.note(
+                f"{source} is in another registry than {target}: up to {size / 1e6:.1f} MB of "
+                "base layers are copied."
+            )
+        for layer in layers:
+            self._client.copy_blob(source, target, Digest(layer["digest"]), layer["size"])
+
+    def _bring_layer(self, layer: Layer, target: Repository) -> None:
+        """Upload the layer, once a registry; into its other repositories it is mounted."""
+        blob = Blob(digest=layer.digest, size=layer.size, open=lambda: layer.path.open("rb"))
+        with self._lock:
+            first = target.host not in self._uploads
+            upload = self._uploads.setdefault(target.host, Future())
+        if not first:
+            self._client.upload(target, blob, mount_from=upload.result())
+            return
+        try:
+            self._client.upload(target, blob)
+        except BaseException as error:
+            upload.set_exception(error)
+            raise
+        upload.set_result(target)
+
+
+def git_revision(folder: Path) -> str | None:
+    """The commit that is checked out where the flow is; None where there is no git."""
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

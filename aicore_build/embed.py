@@ -1,0 +1,155 @@
+"""An image's manifest and config → those of the same image with one more layer. Pure.
+
+https://github.com/opencontainers/image-spec; Docker's schema2 differs in media types only.
+"""
+
+import copy
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aicore_build.dockerfile import PACKAGE_HOME
+from aicore_build.errors import RegistryError
+from aicore_build.layer import MEMBER_TIME, Layer
+from aicore_build.reference import Digest, ImageReference
+from aicore_build.registry import (
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Blob,
+    Manifest,
+    bytes_blob,
+)
+
+Json = dict[str, Any]
+
+_LAYER_TYPES: Final = {
+    DOCKER_MANIFEST: "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    OCI_MANIFEST: "application/vnd.oci.image.layer.v1.tar+gzip",
+}
+_CONFIG_TYPES: Final = {
+    DOCKER_MANIFEST: "application/vnd.docker.container.image.v1+json",
+    OCI_MANIFEST: "application/vnd.oci.image.config.v1+json",
+}
+
+_OF_THE_BUILDER = ("container", "container_config", "docker_version")
+"""Keys of a config that tell of the machine that built the base image."""
+
+
+def choose_platform(index: Manifest, platform: str, reference: ImageReference) -> Digest:
+    """The digest of an index's image for a platform such as `linux/amd64`.
+
+    Raises:
+        RegistryError: it has none.
+    """
+    system, _, rest = platform.partition("/")
+    architecture, _, variant = rest.partition("/")
+    found = index.parsed().get("manifests", [])
+    for entry in found:
+        has = entry.get("platform", {})
+        if (has.get("os"), has.get("architecture")) == (system, architecture) and (
+            not variant or has.get("variant") == variant
+        ):
+            return Digest(entry["digest"])
+    names = ", ".join(
+        sorted("{os}/{architecture}".format(**e["platform"]) for e in found if "platform" in e)
+    )
+    raise RegistryError(
+        f"{reference} has no image for {platform}, only for {names or 'none'}.\n"
+        "Build it for this platform, or change the setting platform."
+    )
+
+
+def is_index(manifest: Manifest) -> bool:
+    """Whether it lists images for several platforms."""
+    return manifest.media_type in {DOCKER_INDEX, OCI_INDEX}
+
+
+def check_type(manifest: Manifest, reference: ImageReference) -> None:
+    """Refuse what is no image.
+
+    Raises:
+        RegistryError: schema 1 of Docker, or something that is not an image.
+    """
+    if manifest.media_type not in _LAYER_TYPES:
+        raise RegistryError(
+            f"The manifest of {reference} is a {manifest.media_type or 'thing without a type'}, "
+            "which can't be embedded into.\n"
+            "Push the image again with a current Docker, or use --builder docker."
+        )
+
+
+def extend_config(base: Json, layer: Layer, labels: Mapping[str, str], created: str) -> Blob:
+    """The config of an image with the code package's layer on top.
+
+    Args:
+        base: the config of the image below.
+        layer: holds the code package in its home.
+        labels: are added, or replace those of the image below.
+        created: RFC 3339.
+    """
+    config = {key: copy.deepcopy(v) for key, v in base.items() if key not in _OF_THE_BUILDER}
+    home = f"/{PACKAGE_HOME}"
+    run: Json = config.setdefault("config", {})
+    run["Env"] = _with_home(run.get("Env") or [], home)
+    run["WorkingDir"] = home
+    run["Labels"] = dict(sorted({**(run.get("Labels") or {}), **labels}.items()))
+    config["created"] = created
+    config["rootfs"]["diff_ids"].append(layer.diff_id)
+    config.setdefault("history", []).append(
+        {"created": created, "created_by": f"aicore-build: code package in {home}"}
+    )
+    return bytes_blob(_render(config))
+
+
+def extend_manifest(
+    base: Manifest, config: Blob, layer: Layer, annotations: Mapping[str, str]
+) -> Manifest:
+    """The manifest of an image with one more layer, of the family that the base's is of."""
+    document = base.parsed()
+    document["config"] = {
+        "mediaType": _CONFIG_TYPES[base.media_type],
+        "size": config.size,
+        "digest": config.digest,
+    }
+    document["layers"].append(
+        {
+            "mediaType": _LAYER_TYPES[base.media_type],
+            "size": layer.size,
+            "digest": layer.digest,
+        }
+    )
+    if base.media_type == OCI_MANIFEST:
+        merged = {**document.get("annotations", {}), **annotations}
+        document["annotations"] = dict(sorted(merged.items()))
+    return Manifest(raw=_render(document), media_type=base.media_type)
+
+
+def created_at(environment: Mapping[str, str]) -> str:
+    """When an image says that it was made: SOURCE_DATE_EPOCH, else always the same.
+
+    Raises:
+        RegistryError: SOURCE_DATE_EPOCH is not a number of seconds.
+    """
+    epoch = environment.get("SOURCE_DATE_EPOCH") or str(MEMBER_TIME)
+    if not epoch.isdecimal():
+        raise RegistryError(f"SOURCE_DATE_EPOCH is {epoch!r}, but has to be a number of seconds.")
+    moment = datetime.datetime.fromtimestamp(int(epoch), tz=datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _with_home(variables: list[str], home: str) -> list[str]:
+    """In the place of the HOME before, as a Dockerfile's ENV does it."""
+    names = [variable.partition("=")[0] for variable in variables]
+    if "HOME" not in names:
+        return [*variables, f"HOME={home}"]
+    return [
+        f"HOME={home}" if name == "HOME" else variable
+        for name, variable in zip(names, variables, strict=True)
+    ]
+
+
+def _render(document: Json) -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,53 @@
+"""What the stages of one command share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aicore_build.builders.docker import DockerBuilder
+from aicore_build.flow import Flow, read_flow
+from aicore_build.plan import ImagePlan, plan_images, unused_settings
+from aicore_build.progress import Reporter
+from aicore_build.registry import RegistryClient
+from aicore_build.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One call of `dev` or `prod`."""
+
+    settings: Settings
+    reporter: Reporter
+    client: RegistryClient
+    docker: DockerBuilder
+
+    push: bool
+    """False leaves images in the engine and writes nothing."""
+
+    force: bool
+    """Build also what the registry has already, made from the same."""
+
+
+def make_run(settings: Settings, reporter: Reporter, *, push: bool, force: bool) -> Run:
+    """Make one, without connecting to anything."""
+    client = RegistryClient(
+        ca_bundle=settings.ca_bundle, plain_http=settings.plain_http, jobs=settings.jobs
+    )
+    return Run(
+        settings=settings,
+        reporter=reporter,
+        client=client,
+        docker=DockerBuilder(settings, client, reporter, push=push),
+        push=push,
+        force=force,
+    )
+
+
+def read_and_plan(
+    script: Path, settings: Settings, reporter: Reporter
+) -> tuple[Flow, tuple[ImagePlan, ...]]:
+    """Read the flow and plan its images; say which settings have no effect on it."""
+    flow = read_flow(script, settings.python)
+    images = plan_images(flow, settings)
+    for note in unused_settings(flow, settings):
+        reporter.note(note)
+    return flow, images
