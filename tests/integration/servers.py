@@ -49,6 +49,22 @@ def running(command: list[str], port: int, environment: dict[str, str]) -> Itera
 
 
 @contextlib.contextmanager
+def plain_registry(folder: Path) -> Iterator[str]:
+    """One more docker-registry; yields its host and port."""
+    port = free_port()
+    (folder / "plain.yml").write_text(
+        f"""\
+version: 0.1
+log: {{level: error}}
+storage: {{filesystem: {{rootdirectory: {folder / "plain"}}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+"""
+    )
+    with running(["docker-registry", "serve", str(folder / "plain.yml")], port, {}):
+        yield f"localhost:{port}"
+
+
+@contextlib.contextmanager
 def registry_with_password(folder: Path, user: str, password: str) -> Iterator[str]:
     """Debian's docker-registry with basic authentication; yields its host and port."""
     port = free_port()
