@@ -12,7 +12,13 @@ from typing import Any
 from aicore_build.errors import RegistryError
 from aicore_build.reference import DOCKER_HUB
 
-_DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+_DOCKER_HUB_KEYS = (
+    "https://index.docker.io/v1/",
+    DOCKER_HUB,
+    "index.docker.io",
+    "registry-1.docker.io",
+)
+"""Docker itself writes the first one, and asks helpers for it; people write the others."""
 
 _TOKEN_USER = "<token>"  # noqa: S105 - what a helper calls itself that holds an identity token
 _HELPER_TIMEOUT = 30
@@ -38,40 +44,65 @@ def read_credentials(host: str) -> Credentials | None:
     Raises:
         RegistryError: the configuration can't be read, or the helper failed.
     """
-    folder = os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
-    path = Path(folder) / "config.json"
+    config = _read_config()
+    keys = _DOCKER_HUB_KEYS if host == DOCKER_HUB else (host,)
+    helper = config.get("credsStore")
+    helpers = config.get("credHelpers") or {}
+    for key in reversed(keys):
+        helper = helpers.get(key, helper)
+    if helper and (found := _ask_helper(helper, keys[0])):
+        return found
+    auths = config.get("auths") or {}
+    for key in (*(key for key in keys if key in auths), *auths):
+        ours = key in keys or _hostname(key) in keys
+        if ours and (found := _parse_entry(auths[key], host)):
+            return found
+    return None
+
+
+def _read_config() -> dict[str, Any]:
+    folder = os.environ.get("DOCKER_CONFIG")
+    try:
+        path = (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+    except RuntimeError:  # a user without a home, as in many containers
+        return {}
     try:
         config = json.loads(path.read_bytes())
     except FileNotFoundError:
-        return None
+        return {}
     except (OSError, ValueError) as error:
-        raise RegistryError(
-            f"Docker's configuration {path} can't be read: {error}.\nMend it, or log in again."
-        ) from error
-    keys = (_DOCKER_HUB_KEY, DOCKER_HUB) if host == DOCKER_HUB else (host,)
-    helper = config.get("credHelpers", {}).get(keys[-1]) or config.get("credsStore")
-    if helper and (found := _ask_helper(helper, keys[0])):
-        return found
-    auths = config.get("auths", {})
-    for key in keys:
-        for spelling in (key, f"https://{key}", f"https://{key}/", f"http://{key}", f"{key}/"):
-            if entry := auths.get(spelling):
-                return _parse_entry(entry, host)
-    return None
+        raise _unreadable(path, str(error)) from error
+    if not isinstance(config, dict):
+        raise _unreadable(path, "it is no JSON object")
+    return config
+
+
+def _unreadable(path: Path, reason: str) -> RegistryError:
+    return RegistryError(
+        f"Docker's configuration {path} can't be read: {reason}.\nMend it, or log in again."
+    )
+
+
+def _hostname(key: str) -> str:
+    """Docker's rule: a key may be an address with a path, as of `docker login` long ago."""
+    return key.removeprefix("https://").removeprefix("http://").partition("/")[0]
 
 
 def _parse_entry(entry: dict[str, Any], host: str) -> Credentials | None:
     if token := entry.get("identitytoken"):
         return Credentials(identity_token=token)
-    if not entry.get("auth"):
+    username, password = entry.get("username", ""), entry.get("password", "")
+    if entry.get("auth"):
+        try:
+            decoded = base64.b64decode(entry["auth"]).decode()
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise RegistryError(
+                f"The credentials for {host} in docker's configuration are damaged.\n"
+                f"Log in again: docker login {host}"
+            ) from error
+        username, _, password = decoded.partition(":")
+    if not username:
         return None
-    try:
-        username, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise RegistryError(
-            f"The credentials for {host} in docker's configuration are damaged.\n"
-            f"Log in again: docker login {host}"
-        ) from error
     return Credentials(username=username, password=password.rstrip("\0"))
 
 
@@ -80,7 +111,13 @@ def _ask_helper(helper: str, key: str) -> Credentials | None:
     command = [f"docker-credential-{helper}", "get"]
     try:
         done = subprocess.run(
-            command, input=key, capture_output=True, text=True, timeout=_HELPER_TIMEOUT, check=False
+            command,
+            input=key,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_HELPER_TIMEOUT,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RegistryError(
@@ -97,8 +134,8 @@ def _ask_helper(helper: str, key: str) -> Credentials | None:
     try:
         answer = json.loads(done.stdout)
         username, secret = answer["Username"], answer["Secret"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise RegistryError(f"The credential helper {command[0]} gave no credentials.") from error
     if username == _TOKEN_USER:
         return Credentials(identity_token=secret)
-    return Credentials(username=username, password=secret)
+    return Credentials(username=username, password=secret) if username else None

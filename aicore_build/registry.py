@@ -3,6 +3,7 @@
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -20,7 +21,15 @@ import urllib3
 
 from aicore_build.errors import RegistryError
 from aicore_build.reference import Digest, DigestReference, ImageReference, Repository, TagReference
-from aicore_build.transport import RETRIES, Request, TransientError, Transport, problem_of
+from aicore_build.transport import (
+    RETRIES,
+    DeniedError,
+    Request,
+    TransientError,
+    Transport,
+    problem_of,
+    root_cause,
+)
 
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -44,9 +53,12 @@ class Manifest:
         return digest_of(self.raw)
 
     def parsed(self) -> dict[str, Any]:
-        """The document."""
-        document: dict[str, Any] = json.loads(self.raw)
-        return document
+        """The document.
+
+        Raises:
+            RegistryError: it is none.
+        """
+        return _document(self.raw, self.digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +159,7 @@ class RegistryClient:
         response = _expect(self._send(request, repository), HTTPStatus.OK, request)
         if digest_of(response.data) != digest:
             raise _damaged(repository, digest)
-        document: dict[str, Any] = json.loads(response.data)
-        return document
+        return _document(response.data, digest)
 
     def open_upload(self, repository: Repository) -> str:
         """Begin an upload session and return its address: shows that we may push there.
@@ -157,12 +168,16 @@ class RegistryClient:
             RegistryError: the registry gave no answer, or we may not.
         """
         request = _upload_request(repository)
-        return _location(self._send(request, repository), request)
+        return _session(self._send(request, repository), request, repository)
 
     def cancel_upload(self, repository: Repository, session: str) -> None:
-        """End an upload session that is not needed; it would end by itself some time."""
-        request = Request(method="DELETE", url=session, what=f"push to {repository}")
-        self._send(request, repository)
+        """End an upload session that is not needed, if we may: it ends by itself some time.
+
+        Who may push need not have the right to delete, which registries ask for here.
+        """
+        request = Request(method="DELETE", url=session, what=f"push to {repository}", retries=0)
+        with contextlib.suppress(RegistryError):
+            self._send(request, repository)
 
     def upload(
         self,
@@ -183,18 +198,23 @@ class RegistryClient:
         Raises:
             RegistryError: the registry gave no answer, refused it, or took other bytes.
         """
+        sent = False
         for attempt in range(RETRIES + 1):
+            session = session or self._begin_or_mount(repository, blob.digest, mount_from)
+            if session is None:
+                return sent
+            sent, wait = True, 0.0
             try:
-                session = session or self._begin_or_mount(repository, blob.digest, mount_from)
-                if session is None:
-                    return False
                 if self._put_blob(repository, blob, session):
                     return True
-            except TransientError:
+            except TransientError as error:
                 if attempt == RETRIES:
                     raise
-                time.sleep(min(0.2 * 2**attempt, 5) + random.uniform(0, 0.2))  # noqa: S311
-            session = None  # what was sent is lost with its session
+                wait = error.wait
+            # What was sent is lost with its session, unless only the answer was: ask for that.
+            session = mount_from = None
+            if attempt < RETRIES:
+                time.sleep(wait or 0.1 * 2**attempt + random.uniform(0, 0.1))  # noqa: S311
         raise RegistryError(
             f"Could not push {blob.digest} to {repository}: the registry forgets its uploads.\n"
             "Where several registries answer to one name, they need a store in common."
@@ -210,12 +230,17 @@ class RegistryClient:
         """
         source = source or repository
         request = _upload_request(repository, {"mount": digest, "from": source.path})
-        response = self._send(request, repository, pull_from=source)
+        try:
+            response = self._send(request, repository, pull_from=source)
+        except DeniedError:
+            if source == repository:
+                raise
+            return self.open_upload(repository)  # what is denied may be to read the source
         if response.status == HTTPStatus.CREATED:
             return None
         if response.status != HTTPStatus.ACCEPTED:  # no registry has to know mounts
             return self.open_upload(repository)
-        return _location(response, request)
+        return _session(response, request, repository)
 
     def _put_blob(self, repository: Repository, blob: Blob, session: str) -> bool:
         """Send a blob in a session; False if the registry doesn't know the session any more."""
@@ -243,13 +268,14 @@ class RegistryClient:
         Raises:
             RegistryError: a registry gave no answer or refused one, or the blob is damaged.
         """
-        content = Blob(digest=digest, size=size, open=lambda: self._open_blob(source, digest))
+        content = Blob(digest=digest, size=size, open=lambda: self._open_blob(source, digest, size))
         self.upload(target, content, mount_from=source if source.host == target.host else None)
 
-    def _open_blob(self, repository: Repository, digest: Digest) -> IO[bytes]:
+    def _open_blob(self, repository: Repository, digest: Digest, size: int) -> IO[bytes]:
         request = replace(_blob_request(repository, digest), stream=True)
+        response = _expect(self._send(request, repository), HTTPStatus.OK, request)
         # It reads like a file, which is all that it is for.
-        return cast("IO[bytes]", _expect(self._send(request, repository), HTTPStatus.OK, request))
+        return cast("IO[bytes]", _BlobStream(response, repository, digest, size))
 
     def put_manifest(self, reference: TagReference, manifest: Manifest) -> None:
         """Let a tag point to a manifest whose blobs are there.
@@ -296,7 +322,7 @@ class RegistryClient:
                 self._transports[host] = Transport(
                     host,
                     ca_bundle=self._ca_bundle,
-                    plain_http=host in self._plain_http,
+                    plain_http=self._plain_http,
                     sockets=self._jobs,
                 )
             return self._transports[host]
@@ -311,11 +337,11 @@ def _upload_request(repository: Repository, query: Mapping[str, str] | None = No
     return Request(method="POST", url=url, what=f"push to {repository}")
 
 
-def _location(response: urllib3.BaseHTTPResponse, request: Request) -> str:
+def _session(response: urllib3.BaseHTTPResponse, request: Request, repository: Repository) -> str:
     location = _expect(response, HTTPStatus.ACCEPTED, request).headers.get("Location")
     if not location:
         raise RegistryError(f"Could not {request.what}: the registry names no place to upload to.")
-    return location
+    return urllib.parse.urljoin(f"/v2/{repository.path}/blobs/uploads/", location)
 
 
 def _expect(
@@ -331,3 +357,48 @@ def _damaged(repository: Repository, digest: Digest) -> RegistryError:
         f"{repository} has a damaged blob: what it gives for {digest} has another digest.\n"
         "Push the image that it belongs to again."
     )
+
+
+def _document(content: bytes, digest: Digest) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        document = json.loads(content)
+        if isinstance(document, dict):
+            return document
+    raise RegistryError(
+        f"What the registry gives for {digest} is no JSON document.\n"
+        "Check the registry's address: something else may answer there."
+    )
+
+
+class _BlobStream(io.RawIOBase):
+    """A blob on its way to another registry, which never gets the end of a damaged one."""
+
+    def __init__(
+        self, response: urllib3.BaseHTTPResponse, source: Repository, digest: Digest, size: int
+    ) -> None:
+        self._response = response
+        self._source = source
+        self._digest = digest
+        self._left = size
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read a piece; the last one only if all of it has the digest."""
+        try:
+            piece = self._response.read(size, decode_content=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise TransientError(
+                f"Could not read {self._digest} of {self._source} to its end: "
+                f"{root_cause(error)}.\nCheck the network and run the command again."
+            ) from error
+        self._hash.update(piece)
+        self._left -= len(piece)
+        other_size = self._left < 0 or (self._left > 0 and not piece)
+        if other_size or (not self._left and self._digest != f"sha256:{self._hash.hexdigest()}"):
+            raise _damaged(self._source, self._digest)
+        return piece
+
+    def close(self) -> None:
+        """Give up the connection, unless all of it was read."""
+        self._response.close()
+        super().close()

@@ -14,9 +14,9 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO
@@ -36,9 +36,17 @@ _TIMEOUT = Timeout(connect=10, read=30)
 _LONGEST_WAIT = 30
 """Seconds that Retry-After may ask for, each time."""
 
+_REDIRECTS = 5
+
+_CHALLENGE_PART = re.compile(
+    r"""(?P<name>[\w-]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s,"=]+))"""
+    r"""|(?P<kind>[A-Za-z][\w-]*)"""
+)
+"""A parameter, or the kind of the challenge whose parameters follow."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Challenge:
+class Challenge:
     """How a registry wants to be told who we are."""
 
     kind: str
@@ -46,6 +54,9 @@ class _Challenge:
 
     realm: str = ""
     service: str = ""
+
+    scopes: tuple[str, ...] = ()
+    """What a token has to allow for the request that was refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,24 +94,27 @@ class Transport:
     """The way to one registry; used by several threads."""
 
     def __init__(
-        self, host: str, *, ca_bundle: Path | None, plain_http: bool, sockets: int
+        self, host: str, *, ca_bundle: Path | None, plain_http: tuple[str, ...], sockets: int
     ) -> None:
         """Make it, without connecting.
 
         Args:
             host: with its port.
             ca_bundle: certificates to trust beside the system's.
-            plain_http: whether this host has no TLS; one on loopback never needs it.
+            plain_http: hosts that may be spoken to without TLS; loopback always is.
             sockets: how many threads use it at the same time.
         """
         self.host = host
-        self._plain_http = plain_http or _is_loopback(host)
+        self._plain_http = plain_http
         name = "registry-1.docker.io" if host == DOCKER_HUB else host
-        self._base = f"{'http' if self._plain_http else 'https'}://{name}"
-        self._pool = _pool(self._base, ca_bundle, sockets)
+        plain = host in plain_http or is_loopback(host)
+        self._base = f"{'http' if plain else 'https'}://{name}"
+        self._pools = _Pools(ca_bundle, sockets)
         self._reached = False
-        self._challenge: _Challenge | None = None
-        self._credentials: Credentials | None = None
+        self._challenge: Challenge | None = None
+        self._logins: list[Credentials | None] = []
+        """One, once it was looked for."""
+
         self._tokens: dict[tuple[str, ...], tuple[str, float]] = {}
         """By scopes: a token, and when it ends on the monotonic clock."""
 
@@ -111,32 +125,59 @@ class Transport:
 
         Raises:
             TransientError: no answer, or none that means something; it may be well again later.
-            RegistryError: the host can't be reached at all, or we have no right to do this.
+            DeniedError: we have no right to do this, or the registry doesn't know who we are.
+            RegistryError: the host can't be reached at all.
         """
         target = urllib.parse.urljoin(f"{self._base}/", request.url)
-        # An upload may lead to another host: that one gets no credentials of this.
-        ours = target.startswith(f"{self._base}/")
-        authorization = self._authorization(request) if ours else None
-        response = self._request(request, target, authorization)
-        if response.status == HTTPStatus.UNAUTHORIZED and ours:
+        for _ in range(_REDIRECTS + 1):
+            # Another host that an upload or a redirect leads to gets no credentials of this one,
+            # and is not asked where to send them.
+            if _origin(target) == _origin(self._base):
+                response = self._send_logged_in(request, target)
+            else:
+                response = self._exchange(request, target, None)
+            onward = _redirection(request, response)
+            if not onward:
+                return response
             response.drain_conn()
-            self._challenge = _parse_challenge(response.headers.get("WWW-Authenticate", ""))
-            renewed = self._authorization(request, new=True)
+            target = urllib.parse.urljoin(target, onward)
+        raise RegistryError(f"Could not {request.what}: {self.host} leads from place to place.")
+
+    def _send_logged_in(self, request: Request, target: str) -> urllib3.BaseHTTPResponse:
+        authorization = self._authorization(request)
+        response = self._exchange(request, target, authorization)
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            response.drain_conn()
+            challenge = parse_challenge(response.headers.get("WWW-Authenticate", ""))
+            if challenge is None:
+                raise RegistryError(
+                    f"Could not {request.what}: {self.host} wants a login of an unknown kind."
+                )
+            self._challenge = challenge
+            request = replace(request, scopes=_joined(request.scopes, challenge.scopes))
+            renewed = self._authorization(request, refused=authorization)
             if renewed in {None, authorization}:
                 raise self._denied(request.what)
-            response = self._request(request, target, renewed)
-        if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            response = self._exchange(request, target, renewed)
+        if response.status == HTTPStatus.UNAUTHORIZED:
             response.drain_conn()
-            raise self._denied(request.what)
+            knows_us = self._challenge is not None and self._challenge.kind == "bearer"
+            raise self._denied(request.what, reason="" if knows_us else None)
+        if response.status == HTTPStatus.FORBIDDEN:
+            raise self._denied(request.what, reason=problem_of(response))
         return response
 
-    def _request(
+    def _exchange(
         self, request: Request, target: str, authorization: str | None
     ) -> urllib3.BaseHTTPResponse:
+        self._check_safe(request, target)
+        tries_again = request.retries if self._reached else 0
         retries = Retry(
             total=request.retries,
-            # A host that never answered is misspelt or down: to wait for it would only delay that.
-            connect=request.retries if self._reached else 0,
+            # A host that never answered is misspelt or down, or has another certificate: to wait
+            # for it would only delay that.
+            connect=tries_again,
+            other=tries_again,
             allowed_methods=None,
             status_forcelist=TRANSIENT,
             backoff_factor=0.2,
@@ -149,125 +190,249 @@ class Transport:
             headers["Authorization"] = authorization
         try:
             with request.open_body() as body:
-                response = self._pool.request(
+                response = self._pools.of(target).request(
                     request.method,
                     target,
                     headers=headers,
                     body=body,
                     retries=retries,
+                    redirect=False,
                     timeout=_TIMEOUT,
                     preload_content=not request.stream,
                 )
         except urllib3.exceptions.HTTPError as error:
+            # A registry may refuse a token by cutting the connection that still sends the body.
+            self._tokens.pop(request.scopes, None)
             kind = TransientError if self._reached else RegistryError
             raise kind(
-                f"Could not {request.what}: {self.host} gave no answer: {_root_cause(error)}.\n"
-                "Check the network and the registry's address; the command can simply be run again."
+                f"Could not {request.what}: {self._name(target)} gave no answer: "
+                f"{root_cause(error)}.\n{_advice(error)}"
             ) from error
         self._reached = True
         if response.status in TRANSIENT:
             raise TransientError(
-                f"Could not {request.what}: {self.host} is in trouble: {problem_of(response)}.\n"
-                "Run the command again later."
+                f"Could not {request.what}: {self._name(target)} is in trouble: "
+                f"{problem_of(response)}.\nRun the command again later.",
+                wait=_retry_after(response),
             )
         return response
 
-    def _authorization(self, request: Request, *, new: bool = False) -> str | None:
-        """The header's value for what is known of the registry; None where it asks for nothing."""
+    def _check_safe(self, request: Request, target: str) -> None:
+        address = urllib.parse.urlsplit(target)
+        allowed = {urllib.parse.urlsplit(f"//{host}").hostname for host in self._plain_http}
+        if address.scheme == "https" or is_loopback(address.netloc) or address.hostname in allowed:
+            return
+        raise RegistryError(
+            f"Could not {request.what}: {self.host} leads to "
+            f"{address.scheme}://{address.netloc}, which has no TLS.\n"
+            "Where that is right, add the host to the setting plain-http."
+        )
+
+    def _name(self, target: str) -> str:
+        return self.host if _origin(target) == _origin(self._base) else _origin(target)
+
+    def _authorization(self, request: Request, *, refused: str | None = None) -> str | None:
+        """The header's value for what is known of the registry; None where it asks for nothing.
+
+        A token that was refused is fetched anew, unless another thread did it meanwhile.
+        """
         with self._lock:
             if self._challenge is None:
                 return None
-            self._credentials = self._credentials or read_credentials(self.host)
+            login = self._login()
             if self._challenge.kind == "basic":
-                return _basic(self._credentials)
+                return _basic(login)
             token, ends = self._tokens.get(request.scopes, ("", 0.0))
-            if new or time.monotonic() > ends:
-                token, seconds = self._fetch_token(self._challenge, request)
+            if time.monotonic() > ends or refused == f"Bearer {token}":
+                token, seconds = self._fetch_token(self._challenge, request, login)
                 self._tokens[request.scopes] = (token, time.monotonic() + seconds - 10)
             return f"Bearer {token}"
 
-    def _fetch_token(self, challenge: _Challenge, request: Request) -> tuple[str, float]:
+    def _fetch_token(
+        self, challenge: Challenge, request: Request, login: Credentials | None
+    ) -> tuple[str, float]:
         """Ask for a token; return it and the seconds that it lives."""
-        realm = urllib.parse.urlsplit(challenge.realm)
-        safe = realm.scheme == "https" or self._plain_http or _is_loopback(realm.netloc)
-        if self._credentials and not safe:
-            raise RegistryError(
-                f"Could not {request.what}: {self.host} wants the password sent to "
-                f"{challenge.realm}, without TLS."
-            )
-        asked = _token_request(challenge, request, self._credentials)
-        response = self._request(asked, asked.url, _basic(self._credentials))
-        if response.status != HTTPStatus.OK:
+        asked = _token_request(challenge, request, login)
+        response = self._exchange(asked, asked.url, _basic(login))
+        if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise self._denied(request.what)
         try:
             answer = json.loads(response.data)
             token = answer.get("token") or answer["access_token"]
-        except (ValueError, KeyError) as error:
+            return str(token), float(answer.get("expires_in") or 60)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RegistryError(
-                f"Could not {request.what}: {challenge.realm} gave no token."
+                f"Could not {request.what}: {challenge.realm} gave no token: "
+                f"{problem_of(response)}.\nLog in again: docker login {self.host}"
             ) from error
-        return str(token), float(answer.get("expires_in") or 60)
 
-    def _denied(self, what: str) -> RegistryError:
-        """No login and a wrong password look alike to the registry; we know what was sent."""
-        known = self._credentials or read_credentials(self.host)
-        if known is None:
-            return RegistryError(
-                f"Could not {what}: {self.host} wants a login, and there is none.\n"
+    def _login(self) -> Credentials | None:
+        if not self._logins:  # a helper is a process: it is run once, also if it knows nothing
+            self._logins.append(read_credentials(self.host))
+        return self._logins[0]
+
+    def _denied(self, what: str, *, reason: str | None = None) -> "DeniedError":
+        """No login, a wrong one and too few rights look alike; we know what was sent.
+
+        Args:
+            what: was being done.
+            reason: in the registry's words, or empty; None where it doesn't take the login.
+        """
+        login = self._login()
+        if login is None:
+            because = f" ({reason})" if reason else ""
+            return DeniedError(
+                f"Could not {what}: {self.host} wants a login, and there is none{because}.\n"
                 f"Log in: docker login {self.host}"
             )
-        return RegistryError(
-            f"Could not {what}: {self.host} denied it to the user who is logged in"
-            f"{f' ({known.username})' if known.username else ''}.\n"
-            f"Check the password (docker login {self.host}), that the repository exists, and that "
-            "the user may push to it."
+        user = f"the user {login.username}" if login.username else "the user who is logged in"
+        if reason is None:
+            return DeniedError(
+                f"Could not {what}: {self.host} refused the login of {user}.\n"
+                f"The password may be wrong or have ended: docker login {self.host}"
+            )
+        return DeniedError(
+            f"Could not {what}: {user} has no right to do that on {self.host}"
+            f"{f': {reason}' if reason else ''}.\n"
+            "Check that the repository exists and that the user may do that to it."
         )
 
 
 class TransientError(RegistryError):
     """The registry is in trouble, or the way to it; it may be well again later."""
 
+    def __init__(self, message: str, *, wait: float = 0) -> None:
+        super().__init__(message)
+        self.wait = wait
+        """Seconds that the registry asks to wait for."""
 
-def problem_of(response: urllib3.BaseHTTPResponse) -> str:
-    """What an answer says is wrong, in the registry's words."""
+
+class DeniedError(RegistryError):
+    """The registry doesn't know who we are, or we have no right to do what was asked."""
+
+
+class _Pools:
+    """Connections, each through the proxy that the environment names for its target, if any."""
+
+    def __init__(self, ca_bundle: Path | None, sockets: int) -> None:
+        self._ca_bundle = ca_bundle
+        self._sockets = sockets
+        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
+
+    def of(self, target: str) -> urllib3.PoolManager:
+        """Those for a target."""
+        proxy = proxy_for(target)
+        encrypted = target.startswith("https:")
+        key = f"{encrypted} {proxy}"
+        with self._lock:
+            if key not in self._pools:
+                # To read all the certificates takes a while: only where they are needed.
+                context = self._context() if encrypted else None
+                self._pools[key] = _pool(proxy, context, self._sockets)
+            return self._pools[key]
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if self._ca_bundle:
+            try:
+                context.load_verify_locations(cafile=self._ca_bundle)
+            except (OSError, ssl.SSLError) as error:
+                raise RegistryError(
+                    f"The CA bundle {self._ca_bundle} can't be read: {error}."
+                ) from error
+        return context
+
+
+def _pool(proxy: str, context: ssl.SSLContext | None, sockets: int) -> urllib3.PoolManager:
+    if not proxy:
+        return urllib3.PoolManager(ssl_context=context, maxsize=sockets, block=False)
+    login = urllib.parse.urlsplit(proxy)
+    user, password = (urllib.parse.unquote(part or "") for part in (login.username, login.password))
+    headers = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}" if user else None)
     try:
-        errors = json.loads(response.data)["errors"]
-        return "; ".join(f"{e.get('message') or e['code']} ({e['code']})" for e in errors)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{response.status} {response.reason or ''}".strip()
-
-
-def _pool(base: str, ca_bundle: Path | None, sockets: int) -> urllib3.PoolManager:
-    """Through the proxy that the environment names for this host, if there is one."""
-    context = ssl.create_default_context()
-    if ca_bundle:
-        try:
-            context.load_verify_locations(cafile=ca_bundle)
-        except (OSError, ssl.SSLError) as error:
-            raise RegistryError(f"The CA bundle {ca_bundle} can't be read: {error}.") from error
-    address = urllib.parse.urlsplit(base)
-    proxy = urllib.request.getproxies().get(address.scheme)
-    if proxy and not urllib.request.proxy_bypass(address.netloc):
-        login = urllib.parse.urlsplit(proxy)
-        headers = urllib3.make_headers(
-            proxy_basic_auth=f"{login.username}:{login.password}" if login.username else None
-        )
         return urllib3.ProxyManager(
             proxy, proxy_headers=headers, ssl_context=context, maxsize=sockets, block=False
         )
-    return urllib3.PoolManager(ssl_context=context, maxsize=sockets, block=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise RegistryError(
+            f"The proxy that the environment names can't be used: {error}.\n"
+            "Correct HTTPS_PROXY and HTTP_PROXY, or add the registry's host to NO_PROXY."
+        ) from error
 
 
-def _parse_challenge(header: str) -> _Challenge:
-    kind, _, rest = header.partition(" ")
-    values = dict(re.findall(r'(\w+)="([^"]*)"', rest))
-    return _Challenge(
-        kind=kind.lower(), realm=values.get("realm", ""), service=values.get("service", "")
-    )
+def proxy_for(target: str) -> str:
+    """The proxy that the environment names for an address; empty if none."""
+    address = urllib.parse.urlsplit(target)
+    # As Go's and so Docker's rule: what is on this machine is never reached through a proxy.
+    if is_loopback(address.netloc) or urllib.request.proxy_bypass(address.netloc):
+        return ""
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(address.scheme) or proxies.get("all") or ""
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def problem_of(response: urllib3.BaseHTTPResponse) -> str:
+    """What an answer says is wrong, in the registry's words."""
+    status = f"{response.status} {response.reason or ''}".strip()
+    try:
+        errors = json.loads(response.data)["errors"]
+        return "; ".join(f"{e.get('message') or e['code']} ({e['code']})" for e in errors) or status
+    except (ValueError, KeyError, TypeError, AttributeError, urllib3.exceptions.HTTPError):
+        return status
+
+
+def parse_challenge(header: str) -> Challenge | None:
+    """Parse WWW-Authenticate, which may name several ways; None if we know none of them."""
+    found: dict[str, dict[str, str]] = {}
+    values: dict[str, str] = {}
+    for part in _CHALLENGE_PART.finditer(header):
+        if part["kind"]:
+            values = found.setdefault(part["kind"].lower(), {})
+        else:
+            quoted = re.sub(r"\\(.)", r"\1", part["quoted"] or "")
+            values[part["name"].lower()] = part["bare"] or quoted
+    if bearer := found.get("bearer"):
+        return Challenge(
+            kind="bearer",
+            realm=bearer.get("realm", ""),
+            service=bearer.get("service", ""),
+            scopes=tuple(bearer.get("scope", "").split()),
+        )
+    return Challenge(kind="basic") if "basic" in found else None
+
+
+def _joined(ours: tuple[str, ...], asked: Iterable[str]) -> tuple[str, ...]:
+    """Our scopes, and those of a challenge that they don't contain."""
+    return (*ours, *(scope for scope in asked if not any(_contains(s, scope) for s in ours)))
+
+
+def _contains(scope: str, other: str) -> bool:
+    name, _, actions = scope.rpartition(":")
+    other_name, _, other_actions = other.rpartition(":")
+    return name == other_name and set(other_actions.split(",")) <= set(actions.split(","))
+
+
+def _redirection(request: Request, response: urllib3.BaseHTTPResponse) -> str | None:
+    """Where to go on; None where a body would have to be sent again, to who knows where."""
+    keeps_method = response.status in {
+        HTTPStatus.TEMPORARY_REDIRECT,
+        HTTPStatus.PERMANENT_REDIRECT,
+    }
+    if request.body is None and (request.method in {"GET", "HEAD"} or keeps_method):
+        return response.get_redirect_location() or None
+    return None
+
+
+def _retry_after(response: urllib3.BaseHTTPResponse) -> float:
+    try:
+        return Retry(retry_after_max=_LONGEST_WAIT).get_retry_after(response) or 0
+    except urllib3.exceptions.InvalidHeader:
+        return 0
 
 
 def _token_request(
-    challenge: _Challenge, request: Request, credentials: Credentials | None
+    challenge: Challenge, request: Request, credentials: Credentials | None
 ) -> Request:
     if credentials and credentials.identity_token:
         form = {
@@ -301,7 +466,8 @@ def _basic(credentials: Credentials | None) -> str | None:
     return f"Basic {base64.b64encode(login).decode()}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host, perhaps with a port, is this machine."""
     name = urllib.parse.urlsplit(f"//{host}").hostname or ""
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -311,9 +477,28 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _root_cause(error: BaseException) -> str:
-    reason = getattr(error, "reason", None)
-    if isinstance(reason, BaseException):
-        return _root_cause(reason)
-    text = str(error)
-    return text.rpartition(": ")[2] if "Errno" in text else text
+def _origin(url: str) -> str:
+    """Scheme, host and port, in one spelling."""
+    address = urllib.parse.urlsplit(url)
+    default = {"http": 80, "https": 443}.get(address.scheme)
+    port = "" if address.port in {None, default} else f":{address.port}"
+    name = address.hostname or ""
+    return f"{address.scheme}://{f'[{name}]' if ':' in name else name}{port}"
+
+
+def root_cause(error: BaseException) -> str:
+    """What is behind an error of urllib3, without the objects that it names."""
+    inner = (getattr(error, "reason", None), *error.args)
+    for reason in inner:
+        if isinstance(reason, BaseException):
+            return root_cause(reason)
+    return re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", str(error)).rstrip(".")
+
+
+def _advice(error: BaseException) -> str:
+    text = root_cause(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "Where its certificate is right, name its authority's in the setting ca-bundle."
+    if "WRONG_VERSION_NUMBER" in text:
+        return "Where it is right that it has no TLS, add its host to the setting plain-http."
+    return "Check the network and the registry's address; the command can simply be run again."
