@@ -41,6 +41,7 @@ Exit codes:
    9  S3: denied, not reachable, no such bucket
   10  code package: damaged, incomplete or unsafe
   11  output: a file can't be written
+  12  lock: missing, or not what is there now
  130  interrupted (Ctrl-C)
  143  terminated
 """
@@ -136,9 +137,14 @@ def dev(*, no_template: bool, push: bool, force: bool, **given: Any) -> None:  #
 
 
 @main.command()
+@click.option(
+    "--locked",
+    is_flag=True,
+    help="Push and write nothing; fail if anything differs from the lock.",
+)
 @_of_a_build
 @_with_settings
-def prod(*, push: bool, force: bool, **given: Any) -> None:  # noqa: ANN401
+def prod(*, push: bool, force: bool, locked: bool, **given: Any) -> None:  # noqa: ANN401
     """Put the flow's code into its images and push them.
 
     Also write the workflow template that runs them. Dev images that the registry lacks are built
@@ -150,8 +156,35 @@ def prod(*, push: bool, force: bool, **given: Any) -> None:  # noqa: ANN401
     from aicore_build.progress import reporter  # noqa: PLC0415
 
     with reporter(verbose=verbose) as report:
-        result = run(script, settings, report, push=push, force=force)
+        result = run(script, settings, report, push=push, force=force, locked=locked)
     _show(result, as_json=as_json)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@_json
+@_with_settings
+def check_lock(*, file: Path | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+    """Ask the registry whether all that prod locked is still there, and unchanged.
+
+    FILE is the lock; default: that of the flow.
+    """
+    if file:
+        folder = Path(given["flow"]).expanduser().parent if given["flow"] else Path()
+        settings = load_settings(given, folder.resolve())
+    else:
+        script, settings = _load(given)
+    from aicore_build.check_lock import check_lock as run  # noqa: PLC0415
+    from aicore_build.lock import lock_path, template_path  # noqa: PLC0415
+
+    found = run(file or lock_path(template_path(script, settings)), settings)
+    for warning in found.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=2))
+    found.refuse_problems()
+    if not as_json:
+        click.echo(f"{found.path}: all {len(found.images)} images and the workflow template")
 
 
 @main.command()

@@ -63,3 +63,9 @@ class OutputError(AicoreBuildError):
     """A result can't be written to this machine's disk."""
 
     exit_code = 11
+
+
+class LockError(AicoreBuildError):
+    """There is no lock, or what is there now is not what was locked."""
+
+    exit_code = 12

@@ -7,24 +7,38 @@ from pathlib import Path
 from typing import Any
 
 from aicore_build.builders import Builder, Embedding, Made
-from aicore_build.dev import ensure_dev_images
+from aicore_build.dev import ensure_dev_images, find_dev_images
 from aicore_build.errors import SettingsError
 from aicore_build.flow import Flow
 from aicore_build.generators import sap
+from aicore_build.lock import (
+    check_same,
+    lock_path,
+    make_lock,
+    read_lock,
+    template_path,
+    write_locked,
+)
 from aicore_build.package import PackageAddress, check_package, download_package, find_package
 from aicore_build.parallel import in_parallel
 from aicore_build.plan import ImagePlan
 from aicore_build.progress import DONE, Reporter
 from aicore_build.record import find_up_to_date, prod_inputs
 from aicore_build.reference import Repository
-from aicore_build.result import BuiltImage, Result, images_by_step, write_whole
+from aicore_build.result import BuiltImage, Result, images_by_step
 from aicore_build.run import Run, make_run, read_and_plan
 from aicore_build.settings import BuilderName, Settings
 from aicore_build.workflow import Json, complete, plan_completion, render_json
 
 
 def prod(
-    script: Path, settings: Settings, reporter: Reporter, *, push: bool, force: bool = False
+    script: Path,
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    push: bool,
+    force: bool = False,
+    locked: bool = False,
 ) -> Result:
     """Embed the flow's code into its images, push them, and write the workflow template.
 
@@ -34,19 +48,24 @@ def prod(
         reporter: is told of progress.
         push: False builds only, and writes no workflow template: it would name no digest.
         force: embed also into images that the registry has already.
+        locked: push and write nothing; fail if anything would differ from the lock.
     """
     if not push and settings.builder is BuilderName.REGISTRY:
         raise SettingsError("--no-push needs a Docker Engine: the builder registry only pushes.")
+    if locked and (force or not push):
+        raise SettingsError("--locked builds nothing: leave out --force and --no-push.")
+    path = template_path(script, settings)
+    lock = read_lock(lock_path(path)) if locked else None
     flow, images = read_and_plan(script, settings, reporter)
     completion = plan_completion(flow, settings)
-    run = make_run(settings, reporter, push=push, force=force)
+    run = make_run(settings, reporter, push=push, force=force, locked=locked)
 
     def generate(*, embedded: bool) -> Json:
         return sap.generate(flow, embedded=embedded, timeout=settings.generator_timeout)
 
     reporter.phase("workflow template", "generating")
     bases, sessions, plain, embedded = _at_once(
-        lambda: ensure_dev_images(run, images),
+        lambda: _dev_images(run, images),
         lambda: _open_uploads(run, images),
         lambda: generate(embedded=False),
         lambda: generate(embedded=True),
@@ -59,13 +78,22 @@ def prod(
             return _embed(run, builder, *pair, package, job_tar)
 
         built = tuple(in_parallel(embed, zip(images, bases, strict=True), settings.jobs))
-    path = None
     if push:
-        completed = complete(embedded, completion, images_by_step(built))
-        path = settings.output or flow.script.with_suffix(".json")
-        write_whole(path, render_json(completed))
+        text = render_json(complete(embedded, completion, images_by_step(built)))
+        now = make_lock(flow, zip(bases, built, strict=True), package, job_tar, path, text)
+        if lock:
+            check_same(lock, now, path)
+        else:
+            write_locked(path, text, now)
         reporter.phase("workflow template", f"{DONE}: {path}")
-    return Result(command="prod", flow=flow, images=built, package=package, workflow_template=path)
+    return Result(
+        command="prod",
+        flow=flow,
+        images=built,
+        package=package,
+        workflow_template=path if push else None,
+        lock=lock_path(path) if push else None,
+    )
 
 
 def fetch_package(package: PackageAddress, flow: Flow) -> Path:
@@ -76,13 +104,27 @@ def fetch_package(package: PackageAddress, flow: Flow) -> Path:
     return job_tar
 
 
+def _dev_images(run: Run, images: tuple[ImagePlan, ...]) -> tuple[BuiltImage, ...]:
+    """The dev images; with --locked also those that are not there, without a digest."""
+    if not run.locked:
+        return ensure_dev_images(run, images)
+    ready = find_dev_images(run, images)
+    return tuple(ready.get(image.reference) or _not_there(image) for image in images)
+
+
+def _not_there(plan: ImagePlan) -> BuiltImage:
+    return BuiltImage(
+        reference=plan.reference, steps=plan.steps, built=False, base_image=None, digest=None
+    )
+
+
 def _open_uploads(run: Run, images: tuple[ImagePlan, ...]) -> dict[Repository, str]:
     """Begin an upload to each repository: "denied" comes now, not after the build.
 
     Raises:
         RegistryError: we may not push there, or the registry gave no answer.
     """
-    if not run.push:
+    if not run.push or run.locked:
         return {}
     repositories = tuple(dict.fromkeys(image.prod_repository for image in images))
     sessions = in_parallel(run.client.open_upload, repositories, run.settings.jobs)
@@ -95,6 +137,9 @@ def _builder(run: Run, flow: Flow, sessions: Mapping[Repository, str]) -> Iterat
     from aicore_build.builders.registry import RegistryBuilder, git_revision  # noqa: PLC0415
     from aicore_build.embed import created_at  # noqa: PLC0415
 
+    if run.locked:
+        yield _NoBuilder()
+        return
     if run.settings.builder is BuilderName.DOCKER:
         for repository, session in sessions.items():
             run.client.cancel_upload(repository, session)
@@ -109,6 +154,13 @@ def _builder(run: Run, flow: Flow, sessions: Mapping[Repository, str]) -> Iterat
         sessions=sessions,
     ) as builder:
         yield builder
+
+
+class _NoBuilder:
+    """Leaves an image that is not there where it is."""
+
+    def embed(self, _embedding: Embedding) -> Made:
+        return Made(digest=None, image_id=None)
 
 
 def _embed(

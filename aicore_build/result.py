@@ -68,6 +68,7 @@ class Result:
     images: tuple[BuiltImage, ...]
     package: PackageAddress | None
     workflow_template: Path | None
+    lock: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`; documented in docs/json.md."""
@@ -84,6 +85,7 @@ class Result:
                 "path": str(template),
                 "sha256": hashlib.sha256(template.read_bytes()).hexdigest(),
             },
+            "lock": self.lock and str(self.lock),
         }
 
 

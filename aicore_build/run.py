@@ -26,8 +26,13 @@ class Run:
     force: bool
     """Build also what the registry has already, made from the same."""
 
+    locked: bool
+    """Build, push and write nothing: only look what is there."""
 
-def make_run(settings: Settings, reporter: Reporter, *, push: bool, force: bool) -> Run:
+
+def make_run(
+    settings: Settings, reporter: Reporter, *, push: bool, force: bool, locked: bool = False
+) -> Run:
     """Make one, without connecting to anything."""
     client = RegistryClient(
         ca_bundle=settings.ca_bundle, plain_http=settings.plain_http, jobs=settings.jobs
@@ -39,6 +44,7 @@ def make_run(settings: Settings, reporter: Reporter, *, push: bool, force: bool)
         docker=DockerBuilder(settings, client, reporter, push=push),
         push=push,
         force=force,
+        locked=locked,
     )
 
 

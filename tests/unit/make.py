@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from aicore_build.flow import Flow, Step, parse_flow
+from aicore_build.lock import Lock, LockedImage, file_sha256
 from aicore_build.reference import Digest
 from aicore_build.workflow import Json
 
@@ -53,6 +54,24 @@ def make_flow(
 
 def make_step(name: str, image: str | None = CPU, **decorators: Mapping[str, Any]) -> Step:
     return Step(name=name, image=image, decorators=decorators)
+
+
+def a_lock(template: Path, *images: LockedImage) -> Lock:
+    """A lock of a flow, of a workflow template that is there."""
+    return Lock(
+        flow="TrainFlow",
+        script="trainflow.py",
+        images=images,
+        package_sha1=SHA1,
+        package_sha256="",
+        generator="sap-ai-core-metaflow",
+        generator_version="1.1.22",
+        metaflow="2.12.25",
+        python="3.11.7",
+        tool="0.1.0",
+        template=template.name,
+        template_sha256=file_sha256(template),
+    )
 
 
 def make_package(

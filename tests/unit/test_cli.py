@@ -10,21 +10,24 @@ from click.testing import CliRunner
 from click.testing import Result as Answer
 
 from aicore_build import __version__, errors
+from aicore_build.check_lock import CheckedImage, LockCheck
 from aicore_build.cli import EXIT_CODES, INTERRUPTED, TERMINATED, main
 from aicore_build.errors import AicoreBuildError, PackageError
+from aicore_build.lock import file_sha256
 from aicore_build.overview import Overview
 from aicore_build.plan import plan_images
-from aicore_build.reference import parse_reference
+from aicore_build.reference import DigestReference, parse_reference
 from aicore_build.result import BuiltImage, Result
 from aicore_build.settings import Settings
-from tests.unit.make import CPU, DIGEST, make_flow, sweep_flow
+from tests.unit.make import CPU, DIGEST, a_lock, make_flow, sweep_flow
 
-COMMANDS = ("dev", "prod", "plan", "render")
+COMMANDS = ("dev", "prod", "plan", "render", "check-lock")
 ERRORS = [
     value
     for value in vars(errors).values()
     if isinstance(value, type) and issubclass(value, AicoreBuildError)
 ]
+PROD = {"push": True, "locked": False}
 FLOW = "from metaflow import FlowSpec\nclass F(FlowSpec): ...\n"
 
 
@@ -45,7 +48,7 @@ class Here:
                 raise outcome
             return outcome
 
-        module = {"plan": "overview"}.get(command, command)
+        module = {"plan": "overview"}.get(command, command.replace("-", "_"))
         self._monkeypatch.setattr(f"aicore_build.{module}.{module}", work)
         return CliRunner().invoke(main, [command, *arguments])
 
@@ -231,9 +234,10 @@ def test_results_as_json_are_one_document(here: Here, command: str) -> None:
         pytest.param("dev", [], {"push": True, "template": True}, id="dev"),
         pytest.param("dev", ["--no-push"], {"push": False, "template": True}, id="dev --no-push"),
         pytest.param("dev", ["--no-template"], {"push": True, "template": False}, id="no template"),
-        pytest.param("prod", [], {"push": True}, id="prod"),
-        pytest.param("prod", ["--no-push"], {"push": False}, id="prod --no-push"),
-        pytest.param("prod", ["--force"], {"push": True, "force": True}, id="prod --force"),
+        pytest.param("prod", [], PROD, id="prod"),
+        pytest.param("prod", ["--no-push"], {**PROD, "push": False}, id="prod --no-push"),
+        pytest.param("prod", ["--force"], {**PROD, "force": True}, id="prod --force"),
+        pytest.param("prod", ["--locked"], {**PROD, "locked": True}, id="prod --locked"),
     ],
 )
 def test_flags_reach_the_command(
@@ -250,3 +254,53 @@ def test_render(here: Here) -> None:
     answer = here.run("render", folders, "x", "--prod", "--json")
     assert json.loads(answer.stdout) == {"schema": 1, "command": "render", "folders": folders}
     assert here.called_with[3:] == [Path("x"), {"embed": True}]
+
+
+def a_check(folder: Path, *, there: bool) -> LockCheck:
+    """Of a lock whose image may be gone, and whose tag certainly is."""
+    reference = parse_reference(f"{CPU}@{DIGEST}")
+    assert isinstance(reference, DigestReference)
+    template = folder / "trainflow.json"
+    template.touch()
+    return LockCheck(
+        path=folder / "trainflow.lock.json",
+        lock=a_lock(template),
+        images=(CheckedImage(variant="prod", reference=reference, there=there, tag_digest=None),),
+        template=template,
+        template_sha256=file_sha256(template),
+        named={},
+    )
+
+
+def test_check_lock_says_that_all_is_there_and_warns(here: Here) -> None:
+    answer = here.run("check-lock", a_check(here.folder, there=True))
+    assert answer.exit_code == 0
+    assert answer.stdout.startswith(f"{here.folder / 'trainflow.lock.json'}: ")
+    assert answer.stderr == f"Warning: {CPU} points to nothing now, no longer to {DIGEST}.\n"
+
+
+def test_check_lock_that_fails_has_its_document_too(here: Here) -> None:
+    found = a_check(here.folder, there=False)
+    answer = here.run("check-lock", found)
+    assert (answer.exit_code, answer.stdout) == (12, "")
+    assert f"The prod image {CPU}@{DIGEST} is not in its registry" in answer.stderr
+    answer = here.run("check-lock", found, "--json")
+    assert answer.exit_code == 12
+    assert json.loads(answer.stdout) == found.as_json()
+
+
+def test_check_lock_finds_the_lock_of_the_flow(here: Here) -> None:
+    (here.folder / "aicore-build.toml").write_text("jobs = 2", encoding="utf-8")
+    here.run("check-lock", a_check(here.folder, there=True))
+    path, settings = here.called_with[:2]
+    assert path == here.folder.resolve() / "trainflow.lock.json"
+    assert settings.jobs == 2
+
+
+def test_check_lock_of_a_file_looks_for_no_flow(here: Here) -> None:
+    (here.folder / "aicore-build.toml").write_text("jobs = 2", encoding="utf-8")
+    (here.folder / "trainflow.py").unlink()
+    here.run("check-lock", a_check(here.folder, there=True), "deploy/x.lock.json")
+    path, settings = here.called_with[:2]
+    assert path == Path("deploy/x.lock.json")
+    assert settings.jobs == 2

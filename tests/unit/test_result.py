@@ -52,6 +52,7 @@ def test_the_result_as_json(tmp_path: Path) -> None:
         images=(built("r.io/a:v1", "start", "end"),),
         package=PackageAddress(bucket="bucket", key=f"data/b9/{SHA1}", sha1=SHA1),
         workflow_template=path,
+        lock=tmp_path / "trainflow.lock.json",
     )
     assert result.as_json() == {
         "schema": 1,
@@ -70,6 +71,7 @@ def test_the_result_as_json(tmp_path: Path) -> None:
         ],
         "code_package": {"address": f"s3://bucket/data/b9/{SHA1}", "sha1": SHA1},
         "workflow_template": {"path": str(path), "sha256": hashlib.sha256(b"{}").hexdigest()},
+        "lock": str(tmp_path / "trainflow.lock.json"),
     }
 
 
@@ -82,7 +84,8 @@ def test_what_was_not_made_is_null() -> None:
         workflow_template=None,
     )
     document = result.as_json()
-    assert (document["code_package"], document["workflow_template"]) == (None, None)
+    made = [document[key] for key in ("code_package", "workflow_template", "lock")]
+    assert made == [None, None, None]
     assert (document["images"][0]["digest"], document["images"][0]["pinned"]) == (None, None)
 
 
