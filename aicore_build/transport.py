@@ -177,6 +177,7 @@ class Transport:
             # A host that never answered is misspelt or down, or has another certificate: to wait
             # for it would only delay that.
             connect=tries_again,
+            read=tries_again or min(request.retries, 1),
             other=tries_again,
             allowed_methods=None,
             status_forcelist=TRANSIENT,
