@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from html import escape
 
 WIDTH = 860
-LEFT, RIGHT = 190, 70
+LEFT, RIGHT = 190, 90
 TOP, BOTTOM = 58, 52
 BAR, GAP, GROUP_GAP = 20, 5, 26
 
-TEXT = "#6e7781"
-GRID = "#6e778155"
+TEXT = "#768390"
+GRID = "#76839055"
 COLOURS = ("#2da44e", "#bf8700", "#388bfd", "#a371f7")
 """In the order of the ways."""
 
@@ -75,13 +75,9 @@ def bars(medians: Medians, size: str, top: int, scale: Scale) -> Iterator[str]:
     for number, (way, times) in enumerate(medians.items()):
         y = top + number * (BAR + GAP)
         end, baseline = scale.position(times[size]), y + BAR - 5
-        label = f"{times[size]:.2g} s" if times[size] < 10 else f"{times[size]:.0f} s"
+        label = f"{times[size]:.{2 if times[size] < 10 else 0}f} s"
         if number:
-            label += (
-                f", {times[size] / ours:.2g} x"
-                if times[size] / ours < 100
-                else f", {times[size] / ours:.0f} x"
-            )
+            label += f", {times[size] / ours:.{1 if times[size] < 10 * ours else 0}f} times"
         yield text(LEFT - 8, baseline, way, anchor="end", bold=not number)
         width = f"{end - LEFT:.1f}"
         colour = COLOURS[number % len(COLOURS)]
