@@ -148,7 +148,8 @@ class Transport:
         response = self._exchange(request, target, authorization)
         if response.status == HTTPStatus.UNAUTHORIZED:
             response.drain_conn()
-            challenge = parse_challenge(response.headers.get("WWW-Authenticate", ""))
+            header = response.headers.get("WWW-Authenticate", "")
+            challenge = parse_challenge(header) or self._challenge
             if challenge is None:
                 raise RegistryError(
                     f"Could not {request.what}: {self.host} wants a login of an unknown kind."
@@ -393,10 +394,11 @@ def parse_challenge(header: str) -> Challenge | None:
         else:
             quoted = re.sub(r"\\(.)", r"\1", part["quoted"] or "")
             values[part["name"].lower()] = part["bare"] or quoted
-    if bearer := found.get("bearer"):
+    bearer = found.get("bearer", {})
+    if "realm" in bearer:
         return Challenge(
             kind="bearer",
-            realm=bearer.get("realm", ""),
+            realm=bearer["realm"],
             service=bearer.get("service", ""),
             scopes=tuple(bearer.get("scope", "").split()),
         )
