@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ SCHEMA = 1
 """Of the file; counts up when a key is removed or changes its meaning."""
 
 GENERATOR = "sap-ai-core-metaflow"
+
+_EMPTY_LIST: Mapping[str, Any] = {"apiVersion": "v1", "kind": "List", "items": []}
+"""What Kubernetes takes the lock for: AI Core syncs folders with Argo CD, which fails for all of a
+folder at a .json file that is no object: https://github.com/argoproj/argo-cd/issues/11001."""
 
 _ABSENT = "none"
 _NOT_THERE = "none in its registry that is made from what is here now"
@@ -66,6 +70,7 @@ class Lock:
     def as_json(self) -> dict[str, Any]:
         """As it is written; documented in docs/lock.md."""
         return {
+            **_EMPTY_LIST,
             "schema": SCHEMA,
             "flow": {"name": self.flow, "script": self.script},
             "steps": {step: str(image.image) for image in self.images for step in image.steps},
