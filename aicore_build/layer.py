@@ -2,8 +2,11 @@
 
 import hashlib
 import io
+import os
 import tarfile
+from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -13,8 +16,11 @@ from aicore_build.reference import Digest
 MEMBER_TIME = 1575360000
 """2019-12-03, as in Metaflow's packages; not 0, since zip files can't hold years before 1980."""
 
-_BLOCK = 4 * 1024 * 1024
+_BLOCK = 1024 * 1024
 """Bytes that are compressed at once: each block is a gzip member of its own."""
+
+_WORKERS = min(4, os.cpu_count() or 1)
+"""Threads that compress, while the next block is written and hashed."""
 
 _LEVEL = 1
 """Of compression: at 100 Mbit/s, a better one costs more time than it saves."""
@@ -91,8 +97,8 @@ def write_layer(path: Path, entries: Iterable[Entry]) -> Layer:
     They are compressed with libdeflate, in the version that the project pins: other than zlib and
     its kin, it does the same on every processor.
     """
-    with path.open("wb") as file:
-        compressor = _Compressor(file)
+    with path.open("wb") as file, ThreadPoolExecutor(_WORKERS) as workers:
+        compressor = _Compressor(file, workers)
         write_tar(cast("IO[bytes]", compressor), entries)
         compressor.finish()
     return Layer(
@@ -106,8 +112,10 @@ def write_layer(path: Path, entries: Iterable[Entry]) -> Layer:
 class _Compressor:
     """What `tarfile` writes to: hashes, compresses in blocks, hashes again."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], workers: ThreadPoolExecutor) -> None:
         self._file = file
+        self._workers = workers
+        self._members: deque[Future[bytearray]] = deque()
         self._waiting = bytearray()
         self._position = 0
         self.plain = hashlib.sha256()
@@ -128,10 +136,17 @@ class _Compressor:
     def finish(self) -> None:
         if self._waiting:
             self._compress(bytes(self._waiting))
+        while self._members:
+            self._write_member()
 
     def _compress(self, block: bytes) -> None:
         import deflate  # only here  # noqa: PLC0415
 
-        member = deflate.gzip_compress(block, _LEVEL)
+        self._members.append(self._workers.submit(deflate.gzip_compress, block, _LEVEL))
+        if len(self._members) > _WORKERS:  # so that memory is bounded
+            self._write_member()
+
+    def _write_member(self) -> None:
+        member = self._members.popleft().result()
         self.packed.update(member)
         self._file.write(member)
