@@ -19,7 +19,7 @@ BASE_BYTES = 20_000_000
 SAME, OTHER, SECOND = "same repository", "another repository", "two images"
 
 ABOUT = """\
-Counted by a proxy before the registry, heads included: a package of 1.3 MB embedded into a base
+Counted by a proxy before the registry, heads included: a package of 1.2 MB embedded into a base
 image in the repository of the base, in another repository of the registry, and into two images in
 two repositories by one process. "Needed" is layer, configs and manifests."""
 
