@@ -3,14 +3,15 @@
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from aicore_build.builders import Embedding, Made
 from aicore_build.dockerfile import PACKAGE_HOME
 from aicore_build.embed import (
+    Json,
     check_type,
     choose_platform,
     extend_config,
@@ -20,6 +21,7 @@ from aicore_build.embed import (
 from aicore_build.errors import RegistryError
 from aicore_build.layer import Layer, write_layer
 from aicore_build.package import package_entries
+from aicore_build.parallel import in_parallel
 from aicore_build.progress import DONE, Reporter
 from aicore_build.record import LABEL, render_inputs
 from aicore_build.reference import Digest, DigestReference, Repository
@@ -76,20 +78,24 @@ class RegistryBuilder:
         """
         name, target = str(embedding.target), embedding.target
         self._reporter.phase(name, "embedding")
-        base, repository = self._base(embedding)
-        layer = self._make_layer(embedding.package)
-        config = self._config(base, repository, layer, embedding)
-        self._bring_base(base, repository, target.repository)
-        self._bring_layer(layer, target.repository)
-        with self._lock:
-            session = self._sessions.pop(target.repository, None)
-        self._client.upload(target.repository, config, session=session)
+        # Requests wait for the network, and the layer for the processor.
+        layer, (base, base_config) = _at_once(
+            lambda: self._make_layer(embedding.package), lambda: self._base(embedding)
+        )
+        labels = {**self._annotations(embedding), LABEL: render_inputs(embedding.inputs)}
+        config = extend_config(base_config, layer, labels, self._created)
+        _at_once(
+            lambda: self._bring_base(base, embedding.base.reference.repository, target.repository),
+            lambda: self._bring_layer(layer, target.repository),
+            lambda: self._bring_config(config, target.repository),
+        )
         manifest = extend_manifest(base, config, layer, self._annotations(embedding))
         self._client.put_manifest(target, manifest)
         self._reporter.phase(name, f"{DONE}: {manifest.digest}")
         return Made(digest=manifest.digest, image_id=None)
 
-    def _base(self, embedding: Embedding) -> tuple[Manifest, Repository]:
+    def _base(self, embedding: Embedding) -> tuple[Manifest, Json]:
+        """The manifest and the config of the dev image."""
         reference = embedding.base.reference
         manifest = embedding.base.manifest
         if manifest is None:
@@ -105,7 +111,8 @@ class RegistryBuilder:
                 "Build and push it: aicore-build dev."
             )
         check_type(manifest, reference)
-        return manifest, reference.repository
+        digest = Digest(manifest.parsed()["config"]["digest"])
+        return manifest, self._client.get_document(reference.repository, digest)
 
     def _make_layer(self, package: Path) -> Layer:
         """Once for all images."""
@@ -114,15 +121,6 @@ class RegistryBuilder:
                 with package_entries(package, PACKAGE_HOME) as entries:
                     self._layer = write_layer(Path(self._folder.name) / "layer.tar.gz", entries)
             return self._layer
-
-    def _config(
-        self, base: Manifest, repository: Repository, layer: Layer, embedding: Embedding
-    ) -> Blob:
-        digest = Digest(base.parsed()["config"]["digest"])
-        labels = {**self._annotations(embedding), LABEL: render_inputs(embedding.inputs)}
-        return extend_config(
-            self._client.get_document(repository, digest), layer, labels, self._created
-        )
 
     def _annotations(self, embedding: Embedding) -> dict[str, str]:
         """https://github.com/opencontainers/image-spec/blob/main/annotations.md."""
@@ -150,6 +148,11 @@ class RegistryBuilder:
         for layer in layers:
             self._client.copy_blob(source, target, Digest(layer["digest"]), layer["size"])
 
+    def _bring_config(self, config: Blob, target: Repository) -> None:
+        with self._lock:
+            session = self._sessions.pop(target, None)
+        self._client.upload(target, config, session=session)
+
     def _bring_layer(self, layer: Layer, target: Repository) -> None:
         """Upload the layer, once a registry; into its other repositories it is mounted."""
         blob = Blob(digest=layer.digest, size=layer.size, open=lambda: layer.path.open("rb"))
@@ -175,3 +178,7 @@ def git_revision(folder: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _at_once(*calls: Callable[[], Any]) -> list[Any]:
+    return in_parallel(lambda call: call(), calls, len(calls))
