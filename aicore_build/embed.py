@@ -37,6 +37,12 @@ _CONFIG_TYPES: Final = {
 _OF_THE_BUILDER = ("container", "container_config", "docker_version")
 """Keys of a config that tell of the machine that built the base image."""
 
+_OCI_TYPES: Final = {
+    _LAYER_TYPES[DOCKER_MANIFEST]: _LAYER_TYPES[OCI_MANIFEST],
+    _CONFIG_TYPES[DOCKER_MANIFEST]: _CONFIG_TYPES[OCI_MANIFEST],
+    "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
+}
+
 
 def choose_platform(index: Manifest, platform: str, reference: ImageReference) -> Digest:
     """The digest of an index's image for a platform such as `linux/amd64`.
@@ -81,6 +87,18 @@ def check_type(manifest: Manifest, reference: ImageReference) -> None:
         )
 
 
+def as_oci(manifest: Manifest) -> Manifest:
+    """The same image as OCI writes it: in an image layout skopeo and umoci read no other."""
+    if manifest.media_type != DOCKER_MANIFEST:
+        return manifest
+    document = manifest.parsed()
+    document["mediaType"] = OCI_MANIFEST
+    for descriptor in (document["config"], *document["layers"]):
+        known = descriptor["mediaType"]
+        descriptor["mediaType"] = _OCI_TYPES.get(known, known)
+    return Manifest(raw=_render(document), media_type=OCI_MANIFEST)
+
+
 def extend_config(base: Json, layer: Layer, labels: Mapping[str, str], created: str) -> Blob:
     """The config of an image with the code package's layer on top.
 
@@ -89,7 +107,15 @@ def extend_config(base: Json, layer: Layer, labels: Mapping[str, str], created: 
         layer: holds the code package in its home.
         labels: are added, or replace those of the image below.
         created: RFC 3339.
+
+    Raises:
+        RegistryError: the image below is none.
     """
+    if not isinstance(base.get("rootfs"), dict):
+        raise RegistryError(
+            "The dev image has a config without layers: it is no container image.\n"
+            "Check the reference at the step's @kubernetes."
+        )
     config = {key: copy.deepcopy(v) for key, v in base.items() if key not in _OF_THE_BUILDER}
     home = f"/{PACKAGE_HOME}"
     run: Json = config.setdefault("config", {})
