@@ -73,7 +73,7 @@ def row(times: Times, stages: dict[str, list[float]]) -> Row:
     parts = ", ".join(f"{name} {statistics.median(s):.2f} s" for name, s in stages.items())
     return Row(
         title="prod with Docker, against the job by hand",
-        about=f"{ABOUT}\nBy hand, the median of each command: {parts}.",
+        about=f"{ABOUT}\nBy hand, the median of each command, warm-up included: {parts}.",
         heading=("", "min", "median", "prod takes", "round by round"),
         lines=tuple(lines),
         marks=(
