@@ -203,8 +203,6 @@ class Transport:
                     preload_content=not request.stream,
                 )
         except urllib3.exceptions.HTTPError as error:
-            # A registry may refuse a token by cutting the connection that still sends the body.
-            self._tokens.pop(request.scopes, None)
             kind = TransientError if self._reached else RegistryError
             raise kind(
                 f"Could not {request.what}: {self._name(target)} gave no answer: "

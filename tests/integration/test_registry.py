@@ -171,6 +171,7 @@ def test_an_upload_session_may_have_any_kind_of_address(
         proxy.set(Rule(method="POST", path="/uploads/", fault=answer))
         assert RegistryClient().upload(target, blob)
         assert proxy.faults == 1
+        assert proxy.count("PUT", "/") == 1
 
 
 # Logins
@@ -198,12 +199,16 @@ def test_a_wrong_password(
     push(new_target(host))
 
 
-def test_a_wrong_password_is_tried_once(protected: str, docker_config: Path) -> None:
+def test_a_wrong_password_is_tried_once_for_each_request(
+    protected: str, docker_config: Path
+) -> None:
     with FaultProxy(port_of(protected)) as proxy:
         log_in(docker_config, proxy.address, "wrong")
-        with pytest.raises(RegistryError):
-            RegistryClient().find(new_target(proxy.address))
-        assert len(secrets_in(proxy.seen)) == 1
+        client = RegistryClient()
+        for times in (1, 2):
+            with pytest.raises(RegistryError):
+                client.find(new_target(proxy.address))
+            assert len(secrets_in(proxy.seen)) == times
 
 
 @pytest.mark.parametrize("kind", ["basic", "token", "no token"])
@@ -259,6 +264,7 @@ def test_a_mount_asks_for_both_repositories_at_once(
     assert not client.upload(target, blob, mount_from=source)
     both = (f"repository:{target.path}:pull,push", f"repository:{source.path}:pull")
     assert tokens.asked[-1].scopes == both
+    assert len(tokens.asked) == 2, "before the registry refused one that is not enough"
 
 
 def test_a_mount_from_what_may_not_be_read_is_an_upload(
@@ -297,17 +303,31 @@ def test_one_token_is_enough_for_several_requests(
     assert len(tokens.asked) == 1
 
 
-@pytest.mark.parametrize("announced", [300, 1, None])
+@pytest.mark.parametrize(
+    ("announced", "refused"),
+    [
+        pytest.param(300, 2, id="earlier than announced"),
+        pytest.param(1, 1, id="as announced"),
+        pytest.param(None, 2, id="unannounced"),
+    ],
+)
 def test_a_token_that_ends_between_two_requests(
-    guarded: RealRegistry, tokens: TokenServer, docker_config: Path, announced: float | None
+    guarded: RealRegistry,
+    tokens: TokenServer,
+    docker_config: Path,
+    announced: float | None,
+    refused: int,
 ) -> None:
     tokens.announced, tokens.lifetime = announced, 2
-    log_in(docker_config, guarded.address)
-    client, target, image = RegistryClient(), new_target(guarded.address), make_image()
-    client.upload(target.repository, image.config)
-    time.sleep(2.1)
-    image.push(client, target)
-    assert client.find(target) == image.manifest.digest
+    with FaultProxy(guarded.port) as proxy:
+        log_in(docker_config, proxy.address)
+        client, target, image = RegistryClient(), new_target(proxy.address), make_image()
+        client.upload(target.repository, image.config)
+        time.sleep(2.1)
+        tokens.lifetime = 300
+        image.push(client, target)
+        assert client.find(target) == image.manifest.digest
+        assert [one.status for one in proxy.seen].count(HTTPStatus.UNAUTHORIZED) == refused
 
 
 def test_a_token_that_ends_before_a_large_body(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -192,6 +193,19 @@ def test_a_blob_whose_answer_is_lost_is_not_sent_again(
     assert RegistryClient().upload(target.repository, blob)
     assert proxy.count("PUT", "/uploads/") == 1
     assert _stored(registry, target.repository, blob.digest)
+
+
+def test_a_blob_that_is_not_mounted_is_not_sent_again_either(
+    registry: RealRegistry, proxy: FaultProxy
+) -> None:
+    client, blob = RegistryClient(), make_image().layer
+    source, target = (new_target(proxy.address).repository for _ in range(2))
+    client.upload(source, blob)
+    from_source = ("POST", urllib.parse.urlencode({"from": source.path}))
+    proxy.set(rule(from_source, RefuseMount(), times=None), rule(SEND, Lose()))
+    assert client.upload(target, blob, mount_from=source)
+    assert proxy.count("PUT", "/uploads/") == 1
+    assert _stored(registry, target, blob.digest)
 
 
 FOR_EVER: list[tuple[tuple[str, str], Fault, str]] = [
@@ -388,7 +402,10 @@ def test_a_manifest_that_is_not_what_its_digest_says(
     for reference in (tag.target, pinned):
         with pytest.raises(RegistryError, match="damaged manifest"):
             RegistryClient().get_manifest(reference)
-    proxy.set()
+    other = Answer(status=HTTPStatus.OK, body=tag.after.manifest.raw)
+    proxy.set(rule(GET_MANIFEST, other))
+    with pytest.raises(RegistryError, match="damaged manifest"):
+        RegistryClient().get_manifest(pinned)
     assert RegistryClient().get_manifest(pinned) == tag.before.manifest
 
 

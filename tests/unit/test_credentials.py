@@ -61,6 +61,13 @@ def test_docker_hub_as_docker_writes_it_goes_first(folder: Path) -> None:
     assert read_credentials("docker.io") == ADA
 
 
+@pytest.mark.parametrize("key", [HUB_KEY, "docker.io", "index.docker.io"])
+def test_the_helper_of_docker_hub_is_asked_for_what_docker_stored(folder: Path, key: str) -> None:
+    write(folder, {"credHelpers": {key: "not-installed"}, "credsStore": "nor-this"})
+    with pytest.raises(RegistryError, match=f"docker-credential-not-installed for {HUB_KEY} could"):
+        read_credentials("docker.io")
+
+
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
