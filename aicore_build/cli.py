@@ -142,9 +142,21 @@ def dev(*, no_template: bool, push: bool, force: bool, **given: Any) -> None:  #
     is_flag=True,
     help="Push and write nothing; fail if anything differs from the lock.",
 )
+@click.option(
+    "--push-to",
+    metavar="oci:DIR",
+    help="Write the images into an OCI image layout, not into the registry.",
+)
 @_of_a_build
 @_with_settings
-def prod(*, push: bool, force: bool, locked: bool, **given: Any) -> None:  # noqa: ANN401
+def prod(
+    *,
+    push: bool,
+    force: bool,
+    locked: bool,
+    push_to: str | None,
+    **given: Any,  # noqa: ANN401
+) -> None:
     """Put the flow's code into its images and push them.
 
     Also write the workflow template that runs them. Dev images that the registry lacks are built
@@ -155,8 +167,13 @@ def prod(*, push: bool, force: bool, locked: bool, **given: Any) -> None:  # noq
     from aicore_build.prod import prod as run  # noqa: PLC0415
     from aicore_build.progress import reporter  # noqa: PLC0415
 
+    options: dict[str, Any] = {"push": push, "force": force, "locked": locked}
+    if push_to is not None:
+        from aicore_build.layout import layout_folder  # noqa: PLC0415
+
+        options["push_to"] = layout_folder(push_to)
     with reporter(verbose=verbose) as report:
-        result = run(script, settings, report, push=push, force=force, locked=locked)
+        result = run(script, settings, report, **options)
     _show(result, as_json=as_json)
 
 

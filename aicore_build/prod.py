@@ -39,6 +39,7 @@ def prod(
     push: bool,
     force: bool = False,
     locked: bool = False,
+    push_to: Path | None = None,
 ) -> Result:
     """Embed the flow's code into its images, push them, and write the workflow template.
 
@@ -49,16 +50,21 @@ def prod(
         push: False builds only, and writes no workflow template: it would name no digest.
         force: embed also into images that the registry has already.
         locked: push and write nothing; fail if anything would differ from the lock.
+        push_to: an OCI image layout that takes the images instead of their registry.
     """
     if not push and settings.builder is BuilderName.REGISTRY:
         raise SettingsError("--no-push needs a Docker Engine: the builder registry only pushes.")
     if locked and (force or not push):
         raise SettingsError("--locked builds nothing: leave out --force and --no-push.")
+    if push_to and settings.builder is not BuilderName.REGISTRY:
+        raise SettingsError("--push-to needs the other builder: add --builder registry.")
     path = template_path(script, settings)
     lock = read_lock(lock_path(path)) if locked else None
     flow, images = read_and_plan(script, settings, reporter)
     completion = plan_completion(flow, settings)
-    run = make_run(settings, reporter, push=push, force=force, locked=locked)
+    run = make_run(settings, reporter, push=push, force=force, locked=locked, push_to=push_to)
+    if run.layout:
+        run.layout.check()
 
     def generate(*, embedded: bool) -> Json:
         return sap.generate(flow, embedded=embedded, timeout=settings.generator_timeout)
@@ -86,6 +92,11 @@ def prod(
         else:
             write_locked(path, text, now)
         reporter.phase("workflow template", f"{DONE}: {path}")
+    if run.layout:
+        reporter.note(
+            f"carry each image over: skopeo copy --all --preserve-digests "
+            f"oci:{run.layout.folder}:REFERENCE docker://REFERENCE"
+        )
     return Result(
         command="prod",
         flow=flow,
@@ -124,7 +135,7 @@ def _open_uploads(run: Run, images: tuple[ImagePlan, ...]) -> dict[Repository, s
     Raises:
         RegistryError: we may not push there, or the registry gave no answer.
     """
-    if not run.push or run.locked:
+    if not run.push or run.locked or run.layout:
         return {}
     repositories = tuple(dict.fromkeys(image.prod_repository for image in images))
     sessions = in_parallel(run.client.open_upload, repositories, run.settings.jobs)
@@ -145,14 +156,18 @@ def _builder(run: Run, flow: Flow, sessions: Mapping[Repository, str]) -> Iterat
             run.client.cancel_upload(repository, session)
         yield run.docker
         return
-    with RegistryBuilder(
-        run.client,
-        run.reporter,
-        platform=run.settings.platform,
-        created=created_at(os.environ),
-        revision=git_revision(flow.script.parent),
-        sessions=sessions,
-    ) as builder:
+    with (
+        run.layout or contextlib.nullcontext(),
+        RegistryBuilder(
+            run.client,
+            run.reporter,
+            platform=run.settings.platform,
+            created=created_at(os.environ),
+            revision=git_revision(flow.script.parent),
+            sessions=sessions,
+            layout=run.layout,
+        ) as builder,
+    ):
         yield builder
 
 
@@ -176,7 +191,7 @@ def _embed(
     inputs = prod_inputs(run.settings.builder, identity, package.sha1)
     ready = None
     if run.push and not run.force:
-        ready = find_up_to_date(run.client, target, inputs)
+        ready = find_up_to_date(run.layout or run.client, target, inputs)
     if ready:
         run.reporter.phase(str(target), f"{DONE}: up to date")
         made = Made(digest=ready.digest, image_id=None)

@@ -6,12 +6,12 @@ It is a label, so that it is in the config, which Docker and the registry builde
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 from aicore_build.context import BuildContext
 from aicore_build.layer import text_entry, write_tar
-from aicore_build.reference import Digest, TagReference
-from aicore_build.registry import Manifest, RegistryClient
+from aicore_build.reference import Digest, ImageReference, Repository, TagReference
+from aicore_build.registry import Manifest
 
 LABEL = "aicore-build.inputs"
 
@@ -75,9 +75,17 @@ def context_digest(context: BuildContext) -> Digest:
     return Digest(f"sha256:{sink.hash.hexdigest()}")
 
 
-def find_up_to_date(
-    client: RegistryClient, reference: TagReference, inputs: Inputs
-) -> Manifest | None:
+class Source(Protocol):
+    """Where images are looked for: a registry, or a folder."""
+
+    def get_manifest(self, reference: ImageReference) -> Manifest | None:
+        """Fetch a manifest or index; None where there is no such image."""
+
+    def get_document(self, repository: Repository, digest: Digest) -> dict[str, Any]:
+        """Fetch a small JSON blob, such as a config."""
+
+
+def find_up_to_date(source: Source, reference: TagReference, inputs: Inputs) -> Manifest | None:
     """Ask the registry for an image that was made from these inputs; None if it has no such one.
 
     An image that somebody else built on one of ours carries its label too: that one is told by
@@ -86,10 +94,10 @@ def find_up_to_date(
     Raises:
         RegistryError: the registry gave no answer, or refused one.
     """
-    manifest = client.get_manifest(reference)
+    manifest = source.get_manifest(reference)
     if manifest is None or "config" not in (document := manifest.parsed()):
         return None
-    config = client.get_document(reference.repository, Digest(document["config"]["digest"]))
+    config = source.get_document(reference.repository, Digest(document["config"]["digest"]))
     labels = config.get("config", {}).get("Labels") or {}
     history = config.get("history") or [{}]
     ours = "aicore-build" in history[-1].get("created_by", "")

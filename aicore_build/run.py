@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aicore_build.builders.docker import DockerBuilder
 from aicore_build.flow import Flow, read_flow
+from aicore_build.layout import Layout
 from aicore_build.plan import ImagePlan, plan_images, unused_settings
 from aicore_build.progress import Reporter
 from aicore_build.registry import RegistryClient
@@ -29,9 +30,18 @@ class Run:
     locked: bool
     """Build, push and write nothing: only look what is there."""
 
+    layout: Layout | None
+    """Takes the prod images instead of their registry."""
+
 
 def make_run(
-    settings: Settings, reporter: Reporter, *, push: bool, force: bool, locked: bool = False
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    push: bool,
+    force: bool,
+    locked: bool = False,
+    push_to: Path | None = None,
 ) -> Run:
     """Make one, without connecting to anything."""
     client = RegistryClient(
@@ -45,6 +55,7 @@ def make_run(
         push=push,
         force=force,
         locked=locked,
+        layout=Layout(push_to, client) if push_to else None,
     )
 
 

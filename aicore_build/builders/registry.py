@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from aicore_build.builders import Embedding, Made
 from aicore_build.dockerfile import PACKAGE_HOME
 from aicore_build.embed import (
     Json,
+    as_oci,
     check_type,
     choose_platform,
     extend_config,
@@ -20,12 +21,33 @@ from aicore_build.embed import (
 )
 from aicore_build.errors import RegistryError
 from aicore_build.layer import Layer, write_layer
+from aicore_build.layout import Layout
 from aicore_build.package import package_entries
 from aicore_build.parallel import in_parallel
 from aicore_build.progress import DONE, Reporter
 from aicore_build.record import LABEL, render_inputs
-from aicore_build.reference import Digest, DigestReference, Repository
+from aicore_build.reference import Digest, DigestReference, Repository, TagReference
 from aicore_build.registry import Blob, Manifest, RegistryClient
+
+
+class Target(Protocol):
+    """Where prod images go: a registry, or a folder."""
+
+    def upload(
+        self,
+        repository: Repository,
+        blob: Blob,
+        *,
+        mount_from: Repository | None = None,
+        session: str | None = None,
+    ) -> bool:
+        """Make sure that a blob is there; return whether it had to be sent."""
+
+    def copy_blob(self, source: Repository, target: Repository, digest: Digest, size: int) -> None:
+        """Carry a blob over from a registry."""
+
+    def put_manifest(self, reference: TagReference, manifest: Manifest) -> None:
+        """Let a tag point to a manifest whose blobs are there."""
 
 
 class RegistryBuilder:
@@ -40,6 +62,7 @@ class RegistryBuilder:
         created: str,
         revision: str | None,
         sessions: Mapping[Repository, str],
+        layout: Layout | None = None,
     ) -> None:
         """Make a builder for one code package; use it as a context manager.
 
@@ -50,8 +73,11 @@ class RegistryBuilder:
             created: what the images say of when they were made.
             revision: the git commit of the flow.
             sessions: upload sessions that are open, to use one of for each repository.
+            layout: takes the images instead of their registry.
         """
         self._client = client
+        self._target: Target = layout or client
+        self._layout = layout
         self._reporter = reporter
         self._platform = platform
         self._created = created
@@ -90,7 +116,7 @@ class RegistryBuilder:
             lambda: self._bring_config(config, target.repository),
         )
         manifest = extend_manifest(base, config, layer, self._annotations(embedding))
-        self._client.put_manifest(target, manifest)
+        self._target.put_manifest(target, manifest)
         self._reporter.phase(name, f"{DONE}: {manifest.digest}")
         return Made(digest=manifest.digest, image_id=None)
 
@@ -111,6 +137,8 @@ class RegistryBuilder:
                 "Build and push it: aicore-build dev."
             )
         check_type(manifest, reference)
+        if self._layout:
+            manifest = as_oci(manifest)
         digest = Digest(manifest.parsed()["config"]["digest"])
         return manifest, self._client.get_document(reference.repository, digest)
 
@@ -136,22 +164,24 @@ class RegistryBuilder:
 
     def _bring_base(self, base: Manifest, source: Repository, target: Repository) -> None:
         """Make sure that the target has the layers of the base image."""
-        if source == target:
+        if source == target and not self._layout:
             return
         layers = base.parsed()["layers"]
-        if source.host != target.host:
+        if self._layout or source.host != target.host:
             size = sum(layer["size"] for layer in layers)
+            where = f"in another registry than {target}"
+            if self._layout:
+                where = f"not in {self._layout.folder}"
             self._reporter.note(
-                f"{source} is in another registry than {target}: up to {size / 1e6:.1f} MB of "
-                "base layers are copied."
+                f"{source} is {where}: up to {size / 1e6:.1f} MB of base layers are copied."
             )
         for layer in layers:
-            self._client.copy_blob(source, target, Digest(layer["digest"]), layer["size"])
+            self._target.copy_blob(source, target, Digest(layer["digest"]), layer["size"])
 
     def _bring_config(self, config: Blob, target: Repository) -> None:
         with self._lock:
             session = self._sessions.pop(target, None)
-        self._client.upload(target, config, session=session)
+        self._target.upload(target, config, session=session)
 
     def _bring_layer(self, layer: Layer, target: Repository) -> None:
         """Upload the layer, once a registry; into its other repositories it is mounted."""
@@ -160,10 +190,10 @@ class RegistryBuilder:
             first = target.host not in self._uploads
             upload = self._uploads.setdefault(target.host, Future())
         if not first:
-            self._client.upload(target, blob, mount_from=upload.result())
+            self._target.upload(target, blob, mount_from=upload.result())
             return
         try:
-            self._client.upload(target, blob)
+            self._target.upload(target, blob)
         except BaseException as error:
             upload.set_exception(error)
             raise

@@ -15,6 +15,7 @@ PACKAGES = {
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",
     "skopeo": "skopeo",
+    "umoci": "umoci",
 }
 """The package that holds each program."""
 

@@ -7,7 +7,7 @@ from tests.sandbox.environment import Sandbox
 from tests.sandbox.report import say
 from tests.sandbox.state import Store
 
-TOOLS = ("docker-registry", "htpasswd", "skopeo")
+TOOLS = ("docker-registry", "htpasswd", "skopeo", "umoci")
 
 
 def start() -> Sandbox:

@@ -238,6 +238,12 @@ def test_results_as_json_are_one_document(here: Here, command: str) -> None:
         pytest.param("prod", ["--no-push"], {**PROD, "push": False}, id="prod --no-push"),
         pytest.param("prod", ["--force"], {**PROD, "force": True}, id="prod --force"),
         pytest.param("prod", ["--locked"], {**PROD, "locked": True}, id="prod --locked"),
+        pytest.param(
+            "prod",
+            ["--push-to", "oci:/images"],
+            {**PROD, "push_to": Path("/images")},
+            id="prod --push-to",
+        ),
     ],
 )
 def test_flags_reach_the_command(
