@@ -143,7 +143,7 @@ def make_lock(
     locked = tuple(
         LockedImage(
             steps=image.steps,
-            image=image.pinned if image.digest else None,
+            image=image.pinned,
             base=base.pinned if base.digest else None,
         )
         for base, image in images
