@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from aicore_build.builders.docker import base_images
 from aicore_build.context import BuildContext, dev_context
+from aicore_build.dockerfile import base_images
 from aicore_build.errors import RegistryError
 from aicore_build.generators import sap
 from aicore_build.package import find_package
@@ -142,7 +142,7 @@ def _build(run: Run, plan: DevBuild) -> list[BuiltImage]:
     if run.push and not run.force:
         ready = {tag: find_up_to_date(run.client, tag, inputs) for tag in tags}
     missing = [tag for tag in tags if not ready.get(tag)]
-    image_id = run.docker.build(str(missing[0]), context, inputs) if missing else None
+    image_id = run.docker().build(str(missing[0]), context, inputs) if missing else None
     digests = {tag: manifest.digest for tag, manifest in ready.items() if manifest}
     for tag in digests:
         run.reporter.phase(str(tag), f"{DONE}: up to date")
@@ -152,7 +152,7 @@ def _build(run: Run, plan: DevBuild) -> list[BuiltImage]:
             steps=image.steps,
             built=tag in missing,
             base_image=plan.environment.base_image or None,
-            digest=run.docker.publish(image_id, tag)
+            digest=run.docker().publish(image_id, tag)
             if image_id and tag in missing
             else digests.get(tag),
             image_id=image_id if tag in missing else None,
@@ -162,6 +162,6 @@ def _build(run: Run, plan: DevBuild) -> list[BuiltImage]:
 
 
 def _inputs(run: Run, plan: DevBuild, context: BuildContext) -> Inputs:
-    bases = {base: run.docker.identify(base) for base in base_images(context.dockerfile)}
+    bases = {base: run.docker().identify(base) for base in base_images(context.dockerfile)}
     requirements = plan.environment.requirements
     return dev_inputs(context, requirements, bases, run.settings.platform)

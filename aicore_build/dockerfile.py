@@ -1,5 +1,6 @@
-"""Environment or dev image → Dockerfile text."""
+"""Environment or dev image → Dockerfile text; and what a Dockerfile starts from."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def render_dev_dockerfile(environment: Environment, private_files: tuple[str, ..
 def render_prod_dockerfile(base_image: DigestReference | str) -> str:
     """Render the Dockerfile of a prod image; its build context has the package under `user/`."""
     return _render("prod.Dockerfile.j2", base_image=base_image)
+
+
+def base_images(dockerfile: str) -> tuple[str, ...]:
+    """The images that a Dockerfile starts from, but for its own stages and what is an ARG."""
+    found, stages = [], {"scratch"}
+    pattern = r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?"
+    for image, stage in re.findall(pattern, dockerfile, re.MULTILINE | re.IGNORECASE):
+        if image.lower() not in stages and "$" not in image:
+            found.append(image)
+        stages.add(stage.lower())
+    return tuple(dict.fromkeys(found))
 
 
 def _render(name: str, **values: object) -> str:

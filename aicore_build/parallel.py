@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -49,3 +49,8 @@ def in_parallel(
     finally:
         stop.set()
     return [results[number] for number, _ in todo]
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Call different functions at the same time; like `in_parallel`."""
+    return in_parallel(lambda call: call(), calls, len(calls))

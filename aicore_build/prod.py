@@ -2,9 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from aicore_build.builders import Builder, Embedding, Made
 from aicore_build.dev import ensure_dev_images, find_dev_images
@@ -20,7 +19,7 @@ from aicore_build.lock import (
     write_locked,
 )
 from aicore_build.package import PackageAddress, check_package, download_package, find_package
-from aicore_build.parallel import in_parallel
+from aicore_build.parallel import at_once, in_parallel
 from aicore_build.plan import ImagePlan
 from aicore_build.progress import DONE, Reporter
 from aicore_build.record import find_up_to_date, prod_inputs
@@ -70,7 +69,7 @@ def prod(
         return sap.generate(flow, embedded=embedded, timeout=settings.generator_timeout)
 
     reporter.phase("workflow template", "generating")
-    bases, sessions, plain, embedded = _at_once(
+    bases, sessions, plain, embedded = at_once(
         lambda: _dev_images(run, images),
         lambda: _open_uploads(run, images),
         lambda: generate(embedded=False),
@@ -154,7 +153,7 @@ def _builder(run: Run, flow: Flow, sessions: Mapping[Repository, str]) -> Iterat
     if run.settings.builder is BuilderName.DOCKER:
         for repository, session in sessions.items():
             run.client.cancel_upload(repository, session)
-        yield run.docker
+        yield run.docker()
         return
     with (
         run.layout or contextlib.nullcontext(),
@@ -205,7 +204,3 @@ def _embed(
         digest=made.digest,
         image_id=made.image_id,
     )
-
-
-def _at_once(*calls: Callable[[], Any]) -> list[Any]:
-    return in_parallel(lambda call: call(), calls, len(calls))

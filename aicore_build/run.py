@@ -1,15 +1,20 @@
 """What the stages of one command share."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from aicore_build.builders.docker import DockerBuilder
 from aicore_build.flow import Flow, read_flow
 from aicore_build.layout import Layout
 from aicore_build.plan import ImagePlan, plan_images, unused_settings
 from aicore_build.progress import Reporter
 from aicore_build.registry import RegistryClient
 from aicore_build.settings import Settings
+
+if TYPE_CHECKING:
+    from aicore_build.builders.docker import DockerBuilder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +24,8 @@ class Run:
     settings: Settings
     reporter: Reporter
     client: RegistryClient
-    docker: DockerBuilder
+    docker: Callable[[], "DockerBuilder"]
+    """Gives the builder, always the same; what needs no Docker Engine needn't import docker-py."""
 
     push: bool
     """False leaves images in the engine and writes nothing."""
@@ -47,11 +53,18 @@ def make_run(
     client = RegistryClient(
         ca_bundle=settings.ca_bundle, plain_http=settings.plain_http, jobs=settings.jobs
     )
+
+    @functools.cache
+    def docker() -> "DockerBuilder":
+        from aicore_build.builders.docker import DockerBuilder  # noqa: PLC0415
+
+        return DockerBuilder(settings, client, reporter, push=push)
+
     return Run(
         settings=settings,
         reporter=reporter,
         client=client,
-        docker=DockerBuilder(settings, client, reporter, push=push),
+        docker=docker,
         push=push,
         force=force,
         locked=locked,

@@ -1,20 +1,14 @@
-"""HTTP to one registry host: TLS, proxies, retries, and logging in when the registry asks for it.
+"""HTTP to one registry host: retries, redirects, and logging in when the registry asks for it."""
 
-Rules and traps: https://distribution.github.io/distribution/spec/auth/.
-"""
-
-import base64
 import contextlib
 import io
-import ipaddress
 import json
 import re
-import ssl
 import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -25,6 +19,8 @@ import urllib3
 from urllib3.util import Retry, Timeout
 
 from aicore_build import __version__
+from aicore_build.challenge import Challenge, basic, joined, parse_challenge
+from aicore_build.connections import Pools, is_loopback
 from aicore_build.credentials import Credentials, read_credentials
 from aicore_build.errors import RegistryError
 from aicore_build.reference import DOCKER_HUB
@@ -37,26 +33,6 @@ _LONGEST_WAIT = 30
 """Seconds that Retry-After may ask for, each time."""
 
 _REDIRECTS = 5
-
-_CHALLENGE_PART = re.compile(
-    r"""(?P<name>[\w-]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s,"=]+))"""
-    r"""|(?P<kind>[A-Za-z][\w-]*)"""
-)
-"""A parameter, or the kind of the challenge whose parameters follow."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Challenge:
-    """How a registry wants to be told who we are."""
-
-    kind: str
-    """`basic` or `bearer`."""
-
-    realm: str = ""
-    service: str = ""
-
-    scopes: tuple[str, ...] = ()
-    """What a token has to allow for the request that was refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +85,7 @@ class Transport:
         name = "registry-1.docker.io" if host == DOCKER_HUB else host
         plain = host in plain_http or is_loopback(host)
         self._base = f"{'http' if plain else 'https'}://{name}"
-        self._pools = _Pools(ca_bundle, sockets)
+        self._pools = Pools(ca_bundle, sockets)
         self._reached = False
         self._challenge: Challenge | None = None
         self._logins: list[Credentials | None] = []
@@ -155,7 +131,7 @@ class Transport:
                     f"Could not {request.what}: {self.host} wants a login of an unknown kind."
                 )
             self._challenge = challenge
-            request = replace(request, scopes=_joined(request.scopes, challenge.scopes))
+            request = replace(request, scopes=joined(request.scopes, challenge.scopes))
             renewed = self._authorization(request, refused=authorization)
             if renewed in {None, authorization}:
                 raise self._denied(request.what)
@@ -241,7 +217,7 @@ class Transport:
                 return None
             login = self._login()
             if self._challenge.kind == "basic":
-                return _basic(login)
+                return basic(login)
             token, ends = self._tokens.get(request.scopes, ("", 0.0))
             if time.monotonic() > ends or refused == f"Bearer {token}":
                 token, seconds = self._fetch_token(self._challenge, request, login)
@@ -253,7 +229,7 @@ class Transport:
     ) -> tuple[str, float]:
         """Ask for a token; return it and the seconds that it lives."""
         asked = _token_request(challenge, request, login)
-        response = self._exchange(asked, asked.url, _basic(login))
+        response = self._exchange(asked, asked.url, basic(login))
         if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise self._denied(request.what)
         try:
@@ -311,67 +287,6 @@ class DeniedError(RegistryError):
     """The registry doesn't know who we are, or we have no right to do what was asked."""
 
 
-class _Pools:
-    """Connections, each through the proxy that the environment names for its target, if any."""
-
-    def __init__(self, ca_bundle: Path | None, sockets: int) -> None:
-        self._ca_bundle = ca_bundle
-        self._sockets = sockets
-        self._pools: dict[str, urllib3.PoolManager] = {}
-        self._lock = threading.Lock()
-
-    def of(self, target: str) -> urllib3.PoolManager:
-        """Those for a target."""
-        proxy = proxy_for(target)
-        encrypted = target.startswith("https:")
-        key = f"{encrypted} {proxy}"
-        with self._lock:
-            if key not in self._pools:
-                # To read all the certificates takes a while: only where they are needed.
-                context = self._context() if encrypted else None
-                self._pools[key] = _pool(proxy, context, self._sockets)
-            return self._pools[key]
-
-    def _context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if self._ca_bundle:
-            try:
-                context.load_verify_locations(cafile=self._ca_bundle)
-            except (OSError, ssl.SSLError) as error:
-                raise RegistryError(
-                    f"The CA bundle {self._ca_bundle} can't be read: {error}."
-                ) from error
-        return context
-
-
-def _pool(proxy: str, context: ssl.SSLContext | None, sockets: int) -> urllib3.PoolManager:
-    if not proxy:
-        return urllib3.PoolManager(ssl_context=context, maxsize=sockets, block=False)
-    login = urllib.parse.urlsplit(proxy)
-    user, password = (urllib.parse.unquote(part or "") for part in (login.username, login.password))
-    headers = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}" if user else None)
-    try:
-        return urllib3.ProxyManager(
-            proxy, proxy_headers=headers, ssl_context=context, maxsize=sockets, block=False
-        )
-    except urllib3.exceptions.HTTPError as error:
-        raise RegistryError(
-            f"The proxy that the environment names can't be used: {error}.\n"
-            "Correct HTTPS_PROXY and HTTP_PROXY, or add the registry's host to NO_PROXY."
-        ) from error
-
-
-def proxy_for(target: str) -> str:
-    """The proxy that the environment names for an address; empty if none."""
-    address = urllib.parse.urlsplit(target)
-    # As Go's and so Docker's rule: what is on this machine is never reached through a proxy.
-    if is_loopback(address.netloc) or urllib.request.proxy_bypass(address.netloc):
-        return ""
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(address.scheme) or proxies.get("all") or ""
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
-
-
 def problem_of(response: urllib3.BaseHTTPResponse) -> str:
     """What an answer says is wrong, in the registry's words."""
     status = f"{response.status} {response.reason or ''}".strip()
@@ -380,38 +295,6 @@ def problem_of(response: urllib3.BaseHTTPResponse) -> str:
         return "; ".join(f"{e.get('message') or e['code']} ({e['code']})" for e in errors) or status
     except (ValueError, KeyError, TypeError, AttributeError, urllib3.exceptions.HTTPError):
         return status
-
-
-def parse_challenge(header: str) -> Challenge | None:
-    """Parse WWW-Authenticate, which may name several ways; None if we know none of them."""
-    found: dict[str, dict[str, str]] = {}
-    values: dict[str, str] = {}
-    for part in _CHALLENGE_PART.finditer(header):
-        if part["kind"]:
-            values = found.setdefault(part["kind"].lower(), {})
-        else:
-            quoted = re.sub(r"\\(.)", r"\1", part["quoted"] or "")
-            values[part["name"].lower()] = part["bare"] or quoted
-    bearer = found.get("bearer", {})
-    if "realm" in bearer:
-        return Challenge(
-            kind="bearer",
-            realm=bearer["realm"],
-            service=bearer.get("service", ""),
-            scopes=tuple(bearer.get("scope", "").split()),
-        )
-    return Challenge(kind="basic") if "basic" in found else None
-
-
-def _joined(ours: tuple[str, ...], asked: Iterable[str]) -> tuple[str, ...]:
-    """Our scopes, and those of a challenge that they don't contain."""
-    return (*ours, *(scope for scope in asked if not any(_contains(s, scope) for s in ours)))
-
-
-def _contains(scope: str, other: str) -> bool:
-    name, _, actions = scope.rpartition(":")
-    other_name, _, other_actions = other.rpartition(":")
-    return name == other_name and set(other_actions.split(",")) <= set(actions.split(","))
 
 
 def _redirection(request: Request, response: urllib3.BaseHTTPResponse) -> str | None:
@@ -458,24 +341,6 @@ def _token_request(
     separator = "&" if "?" in challenge.realm else "?"
     url = f"{challenge.realm}{separator}{urllib.parse.urlencode(fields)}"
     return Request(method="GET", url=url, what=request.what)
-
-
-def _basic(credentials: Credentials | None) -> str | None:
-    if credentials is None or not credentials.username:
-        return None
-    login = f"{credentials.username}:{credentials.password}".encode()
-    return f"Basic {base64.b64encode(login).decode()}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, perhaps with a port, is this machine."""
-    name = urllib.parse.urlsplit(f"//{host}").hostname or ""
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _origin(url: str) -> str:

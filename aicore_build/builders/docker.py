@@ -17,6 +17,7 @@ import requests.exceptions
 
 from aicore_build.builders import Embedding, Made
 from aicore_build.context import BuildContext, prod_context
+from aicore_build.dockerfile import base_images
 from aicore_build.errors import BuildError, EngineError, RegistryError
 from aicore_build.layer import text_entry, write_tar
 from aicore_build.progress import DONE, Reporter
@@ -253,17 +254,6 @@ def _checked(events: Iterable[Event]) -> Iterator[Event]:
             detail = event.get("errorDetail", {}).get("message")
             raise _StreamError(str(detail or event["error"]).strip())
         yield event
-
-
-def base_images(dockerfile: str) -> tuple[str, ...]:
-    """The images that a Dockerfile starts from, but for its own stages and what is an ARG."""
-    found, stages = [], {"scratch"}
-    pattern = r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?"
-    for image, stage in re.findall(pattern, dockerfile, re.MULTILINE | re.IGNORECASE):
-        if image.lower() not in stages and "$" not in image:
-            found.append(image)
-        stages.add(stage.lower())
-    return tuple(dict.fromkeys(found))
 
 
 def _connection() -> dict[str, Any]:

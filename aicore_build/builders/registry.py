@@ -1,12 +1,13 @@
 """Images by the registry alone: a layer is put on top of what is there, and nothing is pulled."""
 
+import contextlib
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from aicore_build.builders import Embedding, Made
 from aicore_build.dockerfile import PACKAGE_HOME
@@ -23,7 +24,7 @@ from aicore_build.errors import RegistryError
 from aicore_build.layer import Layer, write_layer
 from aicore_build.layout import Layout
 from aicore_build.package import package_entries
-from aicore_build.parallel import in_parallel
+from aicore_build.parallel import at_once
 from aicore_build.progress import DONE, Reporter
 from aicore_build.record import LABEL, render_inputs
 from aicore_build.reference import Digest, DigestReference, Repository, TagReference
@@ -94,6 +95,9 @@ class RegistryBuilder:
 
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
+        for repository, session in self._sessions.items():  # of images that were up to date
+            with contextlib.suppress(RegistryError):
+                self._client.cancel_upload(repository, session)
 
     def embed(self, embedding: Embedding) -> Made:
         """Put the package's layer on top of the dev image, in the registry.
@@ -105,12 +109,12 @@ class RegistryBuilder:
         name, target = str(embedding.target), embedding.target
         self._reporter.phase(name, "embedding")
         # Requests wait for the network, and the layer for the processor.
-        layer, (base, base_config) = _at_once(
+        layer, (base, base_config) = at_once(
             lambda: self._make_layer(embedding.package), lambda: self._base(embedding)
         )
         labels = {**self._annotations(embedding), LABEL: render_inputs(embedding.inputs)}
         config = extend_config(base_config, layer, labels, self._created)
-        _at_once(
+        at_once(
             lambda: self._bring_base(base, embedding.base.reference.repository, target.repository),
             lambda: self._bring_layer(layer, target.repository),
             lambda: self._bring_config(config, target.repository),
@@ -208,7 +212,3 @@ def git_revision(folder: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _at_once(*calls: Callable[[], Any]) -> list[Any]:
-    return in_parallel(lambda call: call(), calls, len(calls))

@@ -591,6 +591,17 @@ def test_a_registry_with_a_certificate_of_our_bundle(tls: RealRegistry, certific
     push(new_target(f"{NAME}:{tls.port}"), ca_bundle=certificate)
 
 
+def test_a_registry_with_a_certificate_that_docker_is_told_to_trust(
+    tls: RealRegistry, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = new_target(f"{NAME}:{tls.port}")
+    folder = tmp_path / target.repository.host
+    folder.mkdir()
+    (folder / "ca.crt").write_bytes(certificate.read_bytes())
+    monkeypatch.setattr("aicore_build.connections._DOCKERS_CERTIFICATES", tmp_path)
+    push(target)
+
+
 def test_a_registry_with_a_certificate_that_nobody_knows(tls: RealRegistry) -> None:
     start = time.monotonic()
     with pytest.raises(RegistryError, match="certificate verify failed") as caught:

@@ -4,14 +4,9 @@ import socket
 import pytest
 import urllib3
 
-from aicore_build.transport import (
-    Challenge,
-    is_loopback,
-    parse_challenge,
-    problem_of,
-    proxy_for,
-    root_cause,
-)
+from aicore_build.challenge import Challenge, parse_challenge
+from aicore_build.connections import is_loopback, proxy_for
+from aicore_build.transport import problem_of, root_cause
 
 
 @pytest.mark.parametrize(
