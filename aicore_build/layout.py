@@ -164,7 +164,7 @@ class Layout:
         content = Blob(
             digest=digest,
             size=size,
-            open=lambda: self._client._open_blob(source, digest, size),
+            open=lambda: self._client.open_blob(source, digest, size),
         )
         self.upload(target, content)
 

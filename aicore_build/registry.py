@@ -268,10 +268,10 @@ class RegistryClient:
         Raises:
             RegistryError: a registry gave no answer or refused one, or the blob is damaged.
         """
-        content = Blob(digest=digest, size=size, open=lambda: self._open_blob(source, digest, size))
+        content = Blob(digest=digest, size=size, open=lambda: self.open_blob(source, digest, size))
         self.upload(target, content, mount_from=source if source.host == target.host else None)
 
-    def _open_blob(self, repository: Repository, digest: Digest, size: int) -> IO[bytes]:
+    def open_blob(self, repository: Repository, digest: Digest, size: int) -> IO[bytes]:
         request = replace(_blob_request(repository, digest), stream=True)
         response = _expect(self._send(request, repository), HTTPStatus.OK, request)
         # It reads like a file, which is all that it is for.
