@@ -272,6 +272,11 @@ class RegistryClient:
         self.upload(target, content, mount_from=source if source.host == target.host else None)
 
     def open_blob(self, repository: Repository, digest: Digest, size: int) -> IO[bytes]:
+        """Open a blob for reading, once; the last piece comes only if all of it is right.
+
+        Raises:
+            RegistryError: the registry gave no answer, refused one, or the blob is damaged.
+        """
         request = replace(_blob_request(repository, digest), stream=True)
         response = _expect(self._send(request, repository), HTTPStatus.OK, request)
         # It reads like a file, which is all that it is for.

@@ -13,6 +13,7 @@ from aicore_build.package import check_package
 from aicore_build.reference import Digest, Repository, TagReference, parse_reference
 from aicore_build.registry import RegistryClient
 from tests.integration.conftest import Project
+from tests.integration.faults import FaultProxy
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 
@@ -197,6 +198,23 @@ def test_without_a_lock_nothing_is_locked(made: Project) -> None:
     (made.folder / "flow.lock.json").unlink()
     for command in (["prod", "--locked"], ["check-lock"]):
         assert "There is no lock" in refused(made, *command)
+
+
+@pytest.mark.parametrize("builder", ["docker", "registry"])
+def test_locked_only_reads(project: Project, builder: str) -> None:
+    host = repository(project).host
+    with FaultProxy(int(host.rpartition(":")[2])) as proxy:
+        project.registry = project.registry.replace(host, proxy.address)
+        project.write_flow(project.image("a:v1"))
+        project.write_settings(f'builder = "{builder}"')
+        project.succeed("prod")
+        assert proxy.count("PUT", "/manifests/") > 0
+        proxy.set()
+        project.environment |= NO_ENGINE
+        project.succeed("prod", "--locked")
+        (project.folder / "helper.py").write_text("VALUE = 1\n")
+        assert project.run("prod", "--locked").returncode == 12
+        assert proxy.count("POST|PUT|PATCH|DELETE", "") == 0
 
 
 @pytest.mark.parametrize("flag", ["--force", "--no-push"])

@@ -15,6 +15,7 @@ import urllib3
 from aicore_build.reference import parse_reference
 from aicore_build.registry import OCI_INDEX, OCI_MANIFEST, Manifest, RegistryClient
 from tests.integration.conftest import Project
+from tests.integration.faults import CutAnswer, FaultProxy, Rule
 from tests.integration.servers import plain_registry
 from tests.sandbox import debian
 from tests.sandbox.state import Store
@@ -244,6 +245,35 @@ def test_part_of_a_layout_that_is_gone_is_brought_again(dev: Project) -> None:
     largest.write_bytes(b"cut short")
     prod(dev)
     assert {path.name: path.read_bytes() for path in blobs.iterdir()} == before
+
+
+@pytest.fixture
+def proxy(dev: Project) -> Iterator[FaultProxy]:
+    """Before the registry, where the flow now has its dev images."""
+    host = parse_reference(dev.image("a:v1")).repository.host
+    with FaultProxy(int(host.rpartition(":")[2])) as proxy:
+        dev.registry = dev.registry.replace(host, proxy.address)
+        dev.write_flow(dev.image("a:v1"), dev.image("b:v1"))
+        yield proxy
+
+
+def test_registry_is_only_read_and_each_layer_once(dev: Project, proxy: FaultProxy) -> None:
+    prod(dev)
+    manifest = find(dev.image("a:v1"))
+    assert manifest is not None
+    assert proxy.count("POST|PUT|PATCH|DELETE", "") == 0
+    for layer in manifest.parsed()["layers"]:
+        assert proxy.count("GET", layer["digest"]) == 1
+
+
+def test_a_layer_that_breaks_off_is_read_again(dev: Project, proxy: FaultProxy) -> None:
+    manifest = find(dev.image("a:v1"))
+    assert manifest is not None
+    largest = max(manifest.parsed()["layers"], key=lambda layer: int(layer["size"]))
+    proxy.set(Rule(method="GET", path=largest["digest"], fault=CutAnswer(after=10_000)))
+    [image, _] = prod(dev)
+    assert proxy.count("GET", largest["digest"]) == 2
+    call("skopeo", "inspect", f"oci:{dev.folder}/images:{image['reference']}")
 
 
 @pytest.fixture
