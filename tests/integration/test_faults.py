@@ -147,7 +147,8 @@ def test_s3_that_is_not_configured(quick: Project) -> None:
 
 def test_package_that_was_changed_in_s3(quick: Project, tmp_path: Path) -> None:
     address = json.loads(quick.succeed("prod", "--json"))["code_package"]["address"]
-    (quick.folder / "flow.json").unlink()
+    for written in quick.folder.glob("*.json"):
+        written.unlink()
     bucket, _, key = address.removeprefix("s3://").partition("/")
     store = boto3.client(
         "s3",
