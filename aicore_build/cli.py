@@ -201,7 +201,9 @@ def check_lock(*, file: Path | None, as_json: bool, **given: Any) -> None:  # no
         click.echo(json.dumps(found.as_json(), indent=2))
     found.refuse_problems()
     if not as_json:
-        click.echo(f"{found.path}: all {len(found.images)} images and the workflow template")
+        click.echo(
+            f"{found.path}: {len(found.images)} images and the workflow template are as locked"
+        )
 
 
 @main.command()
