@@ -11,6 +11,7 @@ from aicore_build.lock import Lock, file_sha256, read_lock
 from aicore_build.parallel import in_parallel
 from aicore_build.reference import Digest, DigestReference, TagReference
 from aicore_build.registry import RegistryClient
+from aicore_build.run import make_client
 from aicore_build.settings import Settings
 from aicore_build.workflow import container_templates, template_name
 
@@ -151,9 +152,7 @@ def check_lock(path: Path, settings: Settings) -> LockCheck:
     """
     path = path.resolve()
     lock = read_lock(path)
-    client = RegistryClient(
-        ca_bundle=settings.ca_bundle, plain_http=settings.plain_http, jobs=settings.jobs
-    )
+    client = make_client(settings)
 
     def ask(wanted: tuple[Variant, DigestReference]) -> CheckedImage:
         return _ask(client, *wanted)

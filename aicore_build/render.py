@@ -15,7 +15,7 @@ from aicore_build.plan import ImagePlan, plan_dev_builds
 from aicore_build.prod import fetch_package
 from aicore_build.progress import Reporter
 from aicore_build.reference import ImageReference
-from aicore_build.run import make_run, read_and_plan
+from aicore_build.run import make_client, read_and_plan
 from aicore_build.settings import Settings
 
 
@@ -47,7 +47,7 @@ def render(
         for name in context.private_files:
             reporter.note(f"{name} is not in {path}: copy it there before you build.")
     if embed:
-        written.update(_render_prod(flow, images, settings, reporter, folder))
+        written.update(_render_prod(flow, images, settings, folder))
     return written
 
 
@@ -55,10 +55,9 @@ def _render_prod(
     flow: Flow,
     images: tuple[ImagePlan, ...],
     settings: Settings,
-    reporter: Reporter,
     folder: Path,
 ) -> dict[str, str]:
-    client = make_run(settings, reporter, push=False, force=False).client
+    client = make_client(settings)
     package = find_package(sap.generate(flow, embedded=False, timeout=settings.generator_timeout))
     job_tar = fetch_package(package, flow)
     written: dict[str, str] = {}

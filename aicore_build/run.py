@@ -40,6 +40,13 @@ class Run:
     """Takes the prod images instead of their registry."""
 
 
+def make_client(settings: Settings) -> RegistryClient:
+    """Make the client that the settings describe, without connecting to anything."""
+    return RegistryClient(
+        ca_bundle=settings.ca_bundle, plain_http=settings.plain_http, jobs=settings.jobs
+    )
+
+
 def make_run(
     settings: Settings,
     reporter: Reporter,
@@ -50,9 +57,7 @@ def make_run(
     push_to: Path | None = None,
 ) -> Run:
     """Make one, without connecting to anything."""
-    client = RegistryClient(
-        ca_bundle=settings.ca_bundle, plain_http=settings.plain_http, jobs=settings.jobs
-    )
+    client = make_client(settings)
 
     @functools.cache
     def docker() -> "DockerBuilder":

@@ -25,7 +25,6 @@ from aicore_build.record import LABEL, Inputs, render_inputs
 from aicore_build.reference import (
     Digest,
     DigestReference,
-    ImageReference,
     TagReference,
     parse_reference,
 )
@@ -152,9 +151,9 @@ class DockerBuilder:
                 events = client.push(str(target.repository), target.tag, stream=True, decode=True)
                 said = [event["aux"]["Digest"] for event in _checked(events) if "aux" in event]
         except _StreamError as error:
-            raise RegistryError(_registry_problem("push", target, str(error))) from error
+            raise RegistryError(_push_problem(target, str(error))) from error
         except docker.errors.DockerException as error:
-            raise RegistryError(_registry_problem("push", target, _said(error))) from error
+            raise RegistryError(_push_problem(target, _said(error))) from error
         digest = self._registry.find(target)
         if digest is None or (said and said[-1] != digest):
             raise RegistryError(
@@ -286,15 +285,15 @@ def _said(error: Exception) -> str:
     return str(explanation or error).strip().rstrip(".")
 
 
-def _registry_problem(what: str, reference: ImageReference, reason: str) -> str:
-    host = reference.repository.host
+def _push_problem(target: TagReference, reason: str) -> str:
+    host = target.repository.host
     advice = "Check the network and the registry's address."
     if re.search(r"denied|unauthorized|authentication|forbidden|no basic auth", reason, re.I):
         advice = (
             f"Log in with `docker login {host}`, and check that the repository exists and that "
             "you may use it."
         )
-    return f"Could not {what} {reference}: {reason}.\n{advice}"
+    return f"Could not push {target}: {reason}.\n{advice}"
 
 
 def _base_problem(base: str, reason: str) -> str:
