@@ -1,24 +1,16 @@
-"""Images by a Docker Engine; the only module that knows docker-py.
-
-docker-py's low-level API never raises for what fails inside a build, pull or push: an error is an
-event of the stream, so every stream is read to its end.
-"""
+"""Images by a Docker Engine."""
 
 import collections
-import contextlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-import docker
-import docker.errors
-import requests.exceptions
-
+from aicore_build import engine
 from aicore_build.builders import Embedding, Made
 from aicore_build.context import BuildContext, prod_context
 from aicore_build.dockerfile import base_images
-from aicore_build.errors import BuildError, EngineError, RegistryError
+from aicore_build.engine import Event, checked, connected, said
+from aicore_build.errors import BuildError, RegistryError
 from aicore_build.layer import text_entry, write_tar
 from aicore_build.progress import DONE, Reporter
 from aicore_build.record import LABEL, Inputs, render_inputs
@@ -31,20 +23,7 @@ from aicore_build.reference import (
 from aicore_build.registry import RegistryClient
 from aicore_build.settings import Settings
 
-_SILENCE = {"build": 3600, "transfer": 600, "answer": 60}
-"""Seconds without a byte from the engine, after which it is given up: pip compiles silently."""
-
 _SHOWN_LINES = 40
-
-Event = Mapping[str, Any]
-
-
-class _Client(docker.APIClient):
-    def _set_auth_headers(self, headers: dict[str, str]) -> None:
-        """Send no credentials with a build: it would be those of every registry.
-
-        Base images are pulled before, with the credentials of their own registry.
-        """
 
 
 class DockerBuilder:
@@ -87,11 +66,8 @@ class DockerBuilder:
             BuildError: nobody has it.
         """
         reference = parse_reference(base)
-        with self._client("answer") as client:
-            try:
-                found = client.inspect_image(base)
-            except docker.errors.ImageNotFound:
-                found = None
+        with connected("answer") as client:
+            found = engine.find_image(client, base)
         if found:
             digests = [parse_reference(name) for name in found.get("RepoDigests") or []]
             same = [d.digest for d in digests if isinstance(d, DigestReference)]
@@ -114,7 +90,7 @@ class DockerBuilder:
         with tempfile.TemporaryFile(prefix="aicore-build-") as file, context.entries() as entries:
             write_tar(file, (*entries, text_entry(context.dockerfile_name, context.dockerfile)))
             file.seek(0)
-            with self._client("build") as client:
+            with connected("build") as client:
                 events = client.build(
                     fileobj=file,
                     custom_context=True,
@@ -126,7 +102,7 @@ class DockerBuilder:
                     rm=True,
                     forcerm=True,
                     decode=True,
-                    timeout=_SILENCE["build"],
+                    timeout=engine.SILENCE["build"],
                 )
                 return self._read_build(name, events)
 
@@ -140,22 +116,20 @@ class DockerBuilder:
         Raises:
             RegistryError: the push was refused or broke off, or the registry has another image.
         """
-        with self._client("answer") as client:
+        with connected("answer") as client:
             client.tag(image, str(target.repository), target.tag)
         if not self._push:
             self._reporter.phase(str(target), f"{DONE}: built, not pushed")
             return None
         self._reporter.phase(str(target), "pushing")
         try:
-            with self._client("transfer") as client:
+            with connected("transfer") as client:
                 events = client.push(str(target.repository), target.tag, stream=True, decode=True)
-                said = [event["aux"]["Digest"] for event in _checked(events) if "aux" in event]
-        except _StreamError as error:
-            raise RegistryError(_push_problem(target, str(error))) from error
-        except docker.errors.DockerException as error:
-            raise RegistryError(_push_problem(target, _said(error))) from error
+                reported = [event["aux"]["Digest"] for event in checked(events) if "aux" in event]
+        except engine.Refused as error:
+            raise RegistryError(_push_problem(target, said(error))) from error
         digest = self._registry.find(target)
-        if digest is None or (said and said[-1] != digest):
+        if digest is None or (reported and reported[-1] != digest):
             raise RegistryError(
                 f"{target} was pushed, but the registry has {digest or 'no such image'} there.\n"
                 "Something else pushes to the same tag: run the command again, or use another tag."
@@ -165,124 +139,42 @@ class DockerBuilder:
 
     def _fetch_base(self, name: str, base: str) -> str:
         """Make sure that a base image is there, for our platform; return its user."""
-        with self._client("transfer") as client:
-            if (config := self._inspect(client, base)) is None:
+        with connected("transfer") as client:
+            if (found := self._find(client, base)) is None:
                 self._reporter.phase(name, f"pulling {base}")
-                reference = parse_reference(base)
-                tag = reference.tag if isinstance(reference, TagReference) else reference.digest
                 try:
-                    events = client.pull(
-                        str(reference.repository),
-                        tag,
-                        stream=True,
-                        decode=True,
-                        platform=self._platform,
-                    )
-                    collections.deque(_checked(events), maxlen=0)
-                except (_StreamError, docker.errors.DockerException) as error:
-                    raise BuildError(_base_problem(base, _said(error))) from error
-                config = self._inspect(client, base)
-            if config is None:
+                    engine.pull(client, parse_reference(base), self._platform)
+                except engine.Refused as error:
+                    raise BuildError(_base_problem(base, said(error))) from error
+                found = self._find(client, base)
+            if found is None:
                 raise BuildError(_base_problem(base, f"it has no image for {self._platform}"))
-            return str(config.get("User") or "root")
+            return str((found.get("Config") or {}).get("User") or "root")
 
-    def _inspect(self, client: docker.APIClient, image: str) -> Event | None:
-        """The config of an image that the engine has, if it is for our platform."""
-        try:
-            found = client.inspect_image(image)
-        except docker.errors.ImageNotFound:
-            return None
-        system, _, rest = self._platform.partition("/")
-        same = found["Os"] == system and found["Architecture"] == rest.partition("/")[0]
-        return found.get("Config") or {} if same else None
+    def _find(self, client: engine.Client, image: str) -> Event | None:
+        """An image that the engine has, if it is for our platform."""
+        found = engine.find_image(client, image)
+        return found if found and engine.is_for(found, self._platform) else None
 
     def _read_build(self, name: str, events: Iterable[Event]) -> str:
         lines: collections.deque[str] = collections.deque(maxlen=_SHOWN_LINES)
         image = ""
         try:
-            for event in _checked(events):
+            for event in checked(events):
                 image = str(event.get("aux", {}).get("ID", image))
                 for line in event.get("stream", "").splitlines():
                     if line.strip():
                         lines.append(line.rstrip())
                         self._reporter.output(name, line.rstrip())
-        except (_StreamError, docker.errors.DockerException) as error:
+        except engine.Refused as error:
             tail = "\n".join(f"  {line}" for line in lines)
             raise BuildError(
-                f"Could not build {name}: {_said(error)}\n"
+                f"Could not build {name}: {said(error)}\n"
                 f"The last lines of the build:\n{tail}\n{_advice(tail)}"
             ) from error
         if not image:
             raise BuildError(f"Could not build {name}: the engine reported no image.")
         return image
-
-    @contextlib.contextmanager
-    def _client(self, what: str) -> Iterator[docker.APIClient]:
-        """A connection of one's own: docker-py's are not made for several threads."""
-        client = self._connect(_SILENCE[what])
-        try:
-            yield client
-        except docker.errors.DockerException:
-            raise  # an answer, though some of them are also requests' exceptions
-        except requests.exceptions.RequestException as error:
-            raise EngineError(
-                f"The Docker Engine at {_endpoint()} stopped answering: {error}.\n"
-                "See its log; the command can simply be run again."
-            ) from error
-        finally:
-            client.close()
-
-    def _connect(self, timeout: int) -> docker.APIClient:
-        try:
-            return _Client(**_connection(), timeout=timeout)
-        except docker.errors.DockerException as error:
-            raise EngineError(
-                f"The Docker Engine can't be reached at {_endpoint()}: {_root_cause(error)}.\n"
-                "Start Docker, or point DOCKER_HOST or the docker context to where it runs.\n"
-                "`aicore-build prod --builder registry` needs none, once the dev images are pushed."
-            ) from error
-
-
-class _StreamError(Exception):
-    """An error event in a stream of the engine."""
-
-
-def _checked(events: Iterable[Event]) -> Iterator[Event]:
-    for event in events:
-        if "error" in event:
-            detail = event.get("errorDetail", {}).get("message")
-            raise _StreamError(str(detail or event["error"]).strip())
-        yield event
-
-
-def _connection() -> dict[str, Any]:
-    """How to reach the engine: DOCKER_HOST and its kin, else the current docker context."""
-    from docker.context import ContextAPI  # noqa: PLC0415
-    from docker.utils import kwargs_from_env  # noqa: PLC0415
-
-    found = dict(kwargs_from_env())
-    return found if "base_url" in found else {**ContextAPI.kwargs_from_context(), **found}
-
-
-def _endpoint() -> str:
-    from docker.constants import DEFAULT_UNIX_SOCKET  # noqa: PLC0415
-
-    return str(_connection().get("base_url") or DEFAULT_UNIX_SOCKET).replace("http+unix", "unix")
-
-
-def _root_cause(error: BaseException) -> str:
-    """The system's own words, out of what docker-py, requests and urllib3 wrap around them."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror
-        seen = seen.__cause__ or seen.__context__
-    return str(error)
-
-
-def _said(error: Exception) -> str:
-    explanation = getattr(error, "explanation", None)
-    return str(explanation or error).strip().rstrip(".")
 
 
 def _push_problem(target: TagReference, reason: str) -> str:
