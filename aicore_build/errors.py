@@ -69,3 +69,9 @@ class LockError(AicoreBuildError):
     """There is no lock, or what is there now is not what was locked."""
 
     exit_code = 12
+
+
+class VerifyError(AicoreBuildError):
+    """The workflow template would fail on AI Core, or can't be run on this machine."""
+
+    exit_code = 14

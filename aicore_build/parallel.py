@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -54,3 +54,34 @@ def in_parallel(
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
     """Call different functions at the same time; like `in_parallel`."""
     return in_parallel(lambda call: call(), calls, len(calls))
+
+
+def in_order(
+    function: Callable[[Item], Result], dependencies: Mapping[Item, Collection[Item]]
+) -> None:
+    """Call a function for each item as soon as all that it depends on is done; like `in_parallel`.
+
+    Args:
+        function: is called from as many threads as items are ready.
+        dependencies: by item, those that have to be done before; without a cycle.
+    """
+    done: queue.SimpleQueue[tuple[Item, BaseException | None]] = queue.SimpleQueue()
+
+    def work(item: Item) -> None:
+        try:
+            function(item)
+        except BaseException as error:
+            done.put((item, error))
+        else:
+            done.put((item, None))
+
+    waiting = {item: set(before) for item, before in dependencies.items()}
+    for _ in dependencies:
+        for item in [item for item, before in waiting.items() if not before]:
+            del waiting[item]
+            threading.Thread(target=work, args=(item,), daemon=True).start()
+        finished, error = done.get()
+        if error is not None:
+            raise error
+        for before in waiting.values():
+            before.discard(finished)
