@@ -69,3 +69,9 @@ class LockError(AicoreBuildError):
     """There is no lock, or what is there now is not what was locked."""
 
     exit_code = 12
+
+
+class LintError(AicoreBuildError):
+    """SAP AI Core would reject a workflow template, or there is none to check."""
+
+    exit_code = 13
