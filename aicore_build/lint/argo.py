@@ -307,7 +307,7 @@ def one_kind(document: Place) -> Iterator[Hit]:
     if not any(True for _ in document["spec"]["templates"].items()):
         yield document["spec"]["templates"], "there are no templates"
     for template in templates(document):
-        kinds = [kind for kind in KINDS if template[kind] or kind in (template.value or {})]
+        kinds = [key for key, _ in template.pairs() if key in KINDS]
         if len(kinds) != 1:
             found = f"{', '.join(kinds)}" if kinds else "nothing to run"
             yield template, f"{name_of(template)} has {found}"
