@@ -40,9 +40,7 @@ def read(text: str, name: str = "a.yaml") -> list[Any]:
             ("-7", -7),
             ("089", 89.0),
             ("=", "="),
-            ("{{x}}", None),
         )
-        if text != "{{x}}"
     ],
 )
 def test_scalars_are_as_go_reads_them(text: str, value: object) -> None:
@@ -140,9 +138,9 @@ POSITIONS = [
     pytest.param(("metadata", "labels", "a/b.c"), (3, 5), id="key with dots"),
     pytest.param(("metadata", "labels", "missing"), (2, 3), id="missing key"),
     pytest.param(("spec", "templates", 1), (6, 5), id="item"),
-    pytest.param(("spec", "templates", 1, "name"), (6, 5), id="in an item"),
+    pytest.param(("spec", "templates", 1, "name"), (6, 6), id="in an item"),
     pytest.param(("spec", "templates", 9), (5, 3), id="missing item"),
-    pytest.param(("spec", "templates", 0, "x", "y"), (5, 16), id="far below"),
+    pytest.param(("spec", "templates", 0, "x", "y"), (5, 15), id="far below"),
 ]
 TEXT = "metadata:\n  labels:\n    a/b.c: 1\nspec:\n  templates: [{name: a},\n    {name: b}]\n"
 
@@ -150,12 +148,6 @@ TEXT = "metadata:\n  labels:\n    a/b.c: 1\nspec:\n  templates: [{name: a},\n   
 @pytest.mark.parametrize(("path", "position"), POSITIONS)
 def test_positions(path: tuple[str | int, ...], position: tuple[int, int]) -> None:
     (document,) = read_documents("a.yaml", TEXT)
-    if path == ("spec", "templates", 1, "name"):
-        position = (6, 6)
-    if path[:3] == ("spec", "templates", 0):
-        position = (5, 15)
-    if path == ("spec", "templates", 9):
-        position = (5, 3)
     assert document.position(path) == position
 
 
