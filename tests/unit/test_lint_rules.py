@@ -388,7 +388,7 @@ def test_a_float_for_a_version_is_said_to_be_one() -> None:
 
 
 def test_the_values_of_secrets_are_never_shown() -> None:
-    secret = "hunter2-is-the-password"  # noqa: S105
+    secret = "hunter2-is-the-password"
     document = changed(
         {
             HAND_ENV: {"name": "DB_PASSWORD", "value": secret},
