@@ -419,11 +419,12 @@ def artifact_store(document: Place) -> Iterator[Hit]:
     source=WORKFLOW_TEMPLATES,
 )
 def has_command(document: Place) -> Iterator[Hit]:
+    common = document["spec"]["templateDefaults"]
     for template in templates(document):
         for container in containers(template):
             needed = ("command",) if container["source"] else ("command", "args")
             for key in needed:
-                if not container[key].value:
+                if not (container[key].value or common["container"][key].value):
                     yield container[key], f"{_label(template, container)} has no {key}"
 
 

@@ -131,6 +131,8 @@ def _unresolved_tasks(document: Place, template: Place) -> Iterator[tuple[Place,
     everything = set(before)
     rest = template.within(without=("inline", "dag", "steps"))
     for tag in tags_in(rest):
+        if tag.parts[0] == "item" and "inline" not in template.path:
+            yield tag.place, f"{tag} is known to the task that loops; pass it on as an input"
         yield from _task_faults(document, template, tag, root, everything)
 
 

@@ -75,7 +75,9 @@ class LintReport:
             LintError: it has.
         """
         if not self.ok:
-            raise LintError(f"{self.summary}.\nWhat each code means is in docs/lint.md.")
+            raise LintError(
+                f"{self.summary}.\nMend what is found, or leave a code out: --ignore CODE."
+            )
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`; documented in docs/json.md."""

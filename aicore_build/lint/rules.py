@@ -74,6 +74,6 @@ def check_codes(codes: Iterable[str]) -> frozenset[str]:
     for code in sorted(codes - BY_CODE.keys()):
         raise SettingsError(
             f"There is no lint code {code}.{did_you_mean(code.upper(), BY_CODE)}\n"
-            "The codes are in docs/lint.md."
+            f"Known: {', '.join(BY_CODE)}."
         )
     return codes

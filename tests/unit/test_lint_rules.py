@@ -197,6 +197,7 @@ BAD = [
             ("{{inputs.artifacts.flat.path}}", "no such artifact"),
             ("{{outputs.artifacts.modl.path}}", "the outputs of by-hand"),
             ("{{tasks.start.outputs.result}}", "no tasks here"),
+            ("{{item}}", "pass it on as an input"),
         )
     ),
     *(
@@ -280,6 +281,7 @@ GOOD = [
     good("AIC016", {(*ARTIFACT, "archive"): {"tar": {"compressionLevel": 9}}}, "tar on purpose"),
     good("AIC017", {(*BY_HAND, "inputs", "artifacts", 0, "s3"): {"key": "x"}}, "input"),
     good("AIC018", {(*BY_HAND, "container"): GONE, (*BY_HAND, "script"): {"image": f"docker.io/a/b@{DIGEST}", "command": ["python"], "source": "{{inputs.parameters.index}}"}}, "script"),
+    good("AIC018", {("spec", "templateDefaults"): {"container": {"command": ["sh"]}}, (*HAND_CONTAINER, "command"): GONE}, "default"),
     good("AIC019", {SECURITY: {"runAsUser": 65534, "runAsGroup": 65534, "runAsNonRoot": True, "allowPrivilegeEscalation": False, "privileged": False, "capabilities": {"drop": ["all"]}}}, "as enforced"),
     good("AIC020", {("spec", "imagePullSecrets"): [{"name": "a_b.c-1"}, {"name": "x" * 63}]}, "pattern"),
     good("AIC020", {("spec", "imagePullSecrets"): GONE}, "public images"),
@@ -323,6 +325,7 @@ GOOD = [
     ),
     good("ARG005", {(*TRAIN, "hooks"): {"exit": {"template": "step", "arguments": argument("{{tasks.train.status}}"), "expression": "true"}}}, "hook"),
     good("ARG005", {**AS_STEPS, ARGUMENT: argument("{{steps.first.outputs.parameters.said}}")}, "steps"),
+    good("ARG005", {(*TRAIN, "template"): GONE, (*TRAIN, "inline"): {"suspend": {"duration": "{{item}}"}}}, "item inline"),
     good("ARG006", {(*TASKS, 0, "arguments", "parameters", 0, "value"): "1"}, "in an expression"),
     good("ARG006", {(*TASKS, 0, "arguments", "parameters", 0, "value"): "1", (*HAND_ENV, "value"): "{{workflow.parameters}}"}, "all"),
     good("ARG006", {(*TASKS, 0, "arguments", "parameters", 0, "value"): "1", (*HAND_ENV, "value"): "{{=workflow.parameters['rounds']}}"}, "by key"),
