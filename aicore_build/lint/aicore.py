@@ -28,6 +28,7 @@ SCENARIO_ID: Final = "scenarios.ai.sap.com/id"
 VERSION: Final = "ai.sap.com/version"
 SCENARIO_NAME: Final = "scenarios.ai.sap.com/name"
 EXECUTABLE_NAME: Final = "executables.ai.sap.com/name"
+MANDATORY: Final = (SCENARIO_ID, VERSION, SCENARIO_NAME, EXECUTABLE_NAME)
 RESOURCE_PLAN: Final = "ai.sap.com/resourcePlan"
 INSTANCE_TYPE: Final = "ai.sap.com/instanceType"
 PLANS: Final = ("starter", "basic", "basic.8x", "train.l", "infer.s", "infer.m", "infer.l")
@@ -765,7 +766,7 @@ NOT_CHECKED: Final = "AIC032"
     why="The rules are those of workflow templates, which train; a ServingTemplate serves.",
     fix="Nothing; keep files that AI Core doesn't know out of the folder that it syncs.",
     source="SAP AI Core, [Serving Templates]"
-    f"({_PAGE}/serving-templates-20a8a61.md): another kind of executable, with rules of its own",
+    f"({_PAGE}/serving-templates-20a8667.md): another kind of executable, with rules of its own",
 )
 def other_kind(document: Place) -> Iterator[Hit]:
     if is_other_kind(document):

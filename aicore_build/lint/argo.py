@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from aicore_build.lint.finding import Severity
-from aicore_build.lint.place import Place, quoted
+from aicore_build.lint.place import Place, kind_of, quoted
 from aicore_build.lint.references import dependencies, reachable, target_of, unknown, unresolved
 from aicore_build.lint.rule import Hit, RuleTable, elsewhere
 from aicore_build.lint.template import (
@@ -84,6 +84,9 @@ def _hooks(owner: Place) -> list[Place]:
 
 
 def _runs_nothing(task: Place) -> Iterator[Hit]:
+    if not isinstance(task.value, dict):
+        yield task, f"a task or step is {kind_of(task.value)}, not a table"
+        return
     ways = [key for key in ("template", "templateRef", "inline") if task[key].value]
     if not ways:
         yield task, f"{name_of(task)} has no template, templateRef or inline"
@@ -289,9 +292,9 @@ def names(document: Place) -> Iterator[Hit]:
     for places, form in ((strict, _NAME), (free, _PARAMETER_NAME)):
         for place, what in places:
             name = place["name"]
-            if not name:
+            if not name and isinstance(place.value, dict):
                 yield place, f"a {what} has no name"
-            elif not form.fullmatch(name.text) and not is_substituted(name.text):
+            elif name and not form.fullmatch(name.text) and not is_substituted(name.text):
                 yield name, f"{quoted(name.value)} is no name of a {what}"
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from aicore_build.lint.aicore import MANDATORY
 from aicore_build.lint.finding import Severity
 from aicore_build.lint.place import Place, kind_of, quoted
 from aicore_build.lint.rule import Hit, RuleTable
@@ -58,7 +59,9 @@ def labels(document: Place) -> Iterator[Hit]:
         for key, place in metadata["labels"].pairs():
             if not _KEY.fullmatch(key):
                 yield place, f"{quoted(key)} is no name of a label"
-            if not isinstance(place.value, str):
+            if key in MANDATORY and not place.text:
+                pass  # AIC004 and AIC005 say it
+            elif not isinstance(place.value, str):
                 yield place, f"the label {key} is {kind_of(place.value)}, not text: quote it"
             elif not is_substituted(place.text) and not _LABEL_VALUE.fullmatch(place.text):
                 yield place, f"the label {key} can't have the value {quoted(place.text)}"
@@ -81,7 +84,9 @@ def annotations(document: Place) -> Iterator[Hit]:
         for key, value in place.pairs():
             if not _KEY.fullmatch(key):
                 yield value, f"{quoted(key)} is no name of an annotation"
-            if not isinstance(value.value, str):
+            if key in MANDATORY and not value.text:
+                pass  # AIC006 says it
+            elif not isinstance(value.value, str):
                 yield value, f"the annotation {key} is {kind_of(value.value)}, not text: quote it"
         size = sum(len(f"{key}{value.text}".encode()) for key, value in place.pairs())
         if size > ANNOTATIONS_LIMIT:

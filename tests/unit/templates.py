@@ -119,9 +119,9 @@ def changed(change: Change) -> Json:
         if value is GONE:
             del place[last]
         elif isinstance(place, list) and last == len(place):
-            place.append(value)
+            place.append(copy.deepcopy(value))
         else:
-            place[last] = value
+            place[last] = copy.deepcopy(value)
     return document
 
 

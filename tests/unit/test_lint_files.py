@@ -226,8 +226,7 @@ def test_an_unquoted_version_is_a_number() -> None:
     text = yaml.safe_dump(sound(), default_style=None).replace("version: '1.0'", "version: 1.0")
     write("a.yaml", text)
     answer = lint("a.yaml")
-    found = {code for _, code, _ in codes("a.yaml")}
-    assert found == {"AIC005", "KUB001"}
+    assert [code for _, code, _ in codes("a.yaml")] == ["AIC005"]
     assert "a number (1.0, without quotes), not text" in answer.stdout
 
 

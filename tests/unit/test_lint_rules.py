@@ -1,5 +1,6 @@
 """Every rule: what it finds, and what it leaves alone."""
 
+import json
 import re
 import time
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from aicore_build.errors import SettingsError
-from aicore_build.lint import lint
+from aicore_build.lint import kubernetes, lint
 from aicore_build.lint.finding import Severity
 from aicore_build.lint.rules import BY_CODE, RULES, check_codes
 from tests.unit.templates import (
@@ -150,10 +151,15 @@ BAD = [
     bad("AIC023", {(*BY_HAND, "sidecars"): [{"name": "db", "image": f"docker.io/a/b@{DIGEST}", "command": ["x"], "args": ["y"]}]}, "spec.templates[2].sidecars[0]", says="'db'"),
     bad("AIC023", {(*BY_HAND, "container"): GONE, (*BY_HAND, "containerSet", "containers"): [{"name": f"readable-{i}", "image": f"docker.io/a/b@{DIGEST}", "command": ["x"], "args": ["{{inputs.parameters.index}}"]} for i in range(2)]}, "spec.templates[2].containerSet.containers", says="main", id="set"),
     bad("AIC024", {(*CONTAINER, "resources", "requests", "ephemeral-storage"): "20Gi"}, "spec.templates[1].container.resources.requests.ephemeral-storage", says="20Gi"),
+    *(
+        bad("AIC024", {(*CONTAINER, "resources", "requests", "ephemeral-storage"): size}, "spec.templates[1].container.resources.requests.ephemeral-storage", id=size)
+        for size in ("10241Mi", "10485761Ki", "1Ti", "10737419k", "10738M", "11G", "1T", "10737418241")
+    ),
     bad("AIC025", {(*HAND_CONTAINER, "envFrom"): [{"secretRef": {"name": "default-object-store-secret"}}]}, "spec.templates[2].container.envFrom[0].secretRef.name"),
     bad("AIC025", {(*HAND_CONTAINER, "env", 1): {"name": "K", "valueFrom": {"secretKeyRef": {"name": "x-object-store-secret", "key": "k"}}}}, "spec.templates[2].container.env[1].valueFrom.secretKeyRef.name", id="variable"),
     bad("AIC026", {(*METAFLOW, "outputs", "parameters", 1): {"name": "AICORE_ARTIFACT_SIGNATURES", "value": "x"}}, "spec.templates[1].outputs.parameters[1]"),
     bad("AIC027", {(*PARAMETERS, 0, "value"): 0.2}, "spec.arguments.parameters[0].value", says="'rounds' is a number"),
+    bad("AIC027", {(*PARAMETERS, 1): {"name": "x" * 257}}, "spec.arguments.parameters[1].name", says="257", id="name"),
     bad("AIC027", {(*PARAMETERS, 0, "default"): "x" * 5001}, "spec.arguments.parameters[0].default", says="5001", id="long"),
     bad("AIC029", {(*HAND_CONTAINER, "env", 1): {"name": "DB_PASSWORD", "value": "hunter2"}}, "spec.templates[2].container.env[1].value", says="DB_PASSWORD has its value written out"),
     bad("AIC029", {(*PARAMETERS, 0, "value"): "hunter2", (*PARAMETERS, 0, "name"): "token", (*TASKS, 0, "arguments", "parameters", 0, "value"): "{{workflow.parameters.token}}", HAND_ENV: {"name": "A", "value": "b"}}, "spec.arguments.parameters[0].value", id="parameter"),
@@ -229,6 +235,7 @@ BAD = [
     bad("ARG009", {(*BY_HAND, "inputs", "artifacts", 1): {"name": "flats", "path": "/x"}}, "spec.templates[2].inputs.artifacts[1]", says="input artifact flats", id="artifact"),
     bad("ARG009", {(*TRAIN, "arguments", "parameters", 1): {"name": "index", "value": "1"}}, "spec.templates[0].dag.tasks[1].arguments.parameters[1]", id="argument"),
     bad("ARG009", {(*TASKS, 2): {"name": "start", "template": "step", "arguments": {"parameters": [{"name": "rounds", "value": "1"}]}}}, "spec.templates[0].dag.tasks[2]", says="task start", id="task"),
+    bad("ARG002", {**AS_STEPS, SECOND: "echo"}, "spec.templates[0].steps[1][0]", says="is text, not a table", id="text"),
     bad("ARG009", {**AS_STEPS, (*SECOND, "name"): "first"}, "spec.templates[0].steps[1][0]", says="step first", id="step"),
     bad("ARG010", {("spec", "templates", 3): {"name": "a_b", "suspend": {}}}, "spec.templates[3].name", says="'a_b'"),
     bad("ARG010", {("spec", "templates", 3): {"suspend": {}}}, "spec.templates[3]", says="no name", id="none"),
@@ -290,10 +297,15 @@ GOOD = [
     good("AIC022", {("spec", "activeDeadlineSeconds"): GONE, (*METAFLOW, "activeDeadlineSeconds"): 5, (*BY_HAND, "activeDeadlineSeconds"): "9"}, "of each step"),
     good("AIC023", {(*BY_HAND, "sidecars"): [{"name": "readable-db", "image": f"docker.io/a/b@{DIGEST}", "command": ["x"], "args": ["y"]}]}, "readable"),
     good("AIC023", {(*BY_HAND, "container"): GONE, (*BY_HAND, "containerSet", "containers"): [{"name": name, "image": f"docker.io/a/b@{DIGEST}", "command": ["x"], "args": ["{{inputs.parameters.index}}"]} for name in ("main", "readable-b")]}, "set"),
-    good("AIC024", {(*CONTAINER, "resources", "requests", "ephemeral-storage"): "10.0Gi"}, "10 GiB"),
+    *(
+        good("AIC024", {(*CONTAINER, "resources", "requests", "ephemeral-storage"): size}, str(size))
+        for size in ("10.0Gi", "10485760Ki", "10737418k", "10737M", "10G", 10737418240, "{{x}}")
+    ),
+    good("AIC023", {(*BY_HAND, "container"): GONE, (*BY_HAND, "containerSet", "containers"): [{"name": "only", "image": f"docker.io/a/b@{DIGEST}", "command": ["x"], "args": ["{{inputs.parameters.index}}"]}]}, "alone"),
     good("AIC025", {(*HAND_CONTAINER, "envFrom"): [{"secretRef": {"name": "my-own"}}]}, "generic secret"),
     good("AIC026", {(*METAFLOW, "outputs", "parameters", 1): {"name": "AICORE_ARTIFACT_SIGNATURES", "valueFrom": {"path": "/x"}}}, "path"),
     good("AIC027", {(*PARAMETERS, 0, "value"): "x" * 5000}, "5000"),
+    good("AIC027", {(*PARAMETERS, 1): {"name": "x" * 256}}, "256"),
     good("AIC027", {(*PARAMETERS, 0, "value"): GONE}, "bound later"),
     *(
         good("AIC029", {HAND_ENV: {"name": "DB_PASSWORD", "value": value}}, value or "empty")
@@ -390,6 +402,14 @@ def test_a_float_for_a_version_is_said_to_be_one() -> None:
     assert "is a number (1.0, without quotes), not text" in finding.message
 
 
+def test_a_number_for_a_mandatory_text_is_said_once() -> None:
+    change: Change = {
+        (*LABELS, "ai.sap.com/version"): 1.0,
+        (*ANNOTATIONS, "executables.ai.sap.com/name"): 3,
+    }
+    assert [code for code, _ in sorted(found(change))] == ["AIC005", "AIC006"]
+
+
 def test_the_values_of_secrets_are_never_shown() -> None:
     secret = "hunter2-is-the-password"
     document = changed(
@@ -458,6 +478,25 @@ def test_no_shape_is_a_crash(strange: object) -> None:
                 lint(changed({(*path, key): strange}))
 
     replace(sound())
+
+
+def test_a_kind_alone_is_no_object_of_kubernetes() -> None:
+    assert {f.code for f in lint({"kind": "Secret"})} >= {"AIC001", "AIC004"}
+    assert "AIC032" not in {f.code for f in lint({"kind": "Secret"})}
+
+
+def test_the_limits_are_met_exactly() -> None:
+    """One byte more than Kubernetes takes is found, and one less is not."""
+    used = sum(len(key + value) for key, value in sound()["metadata"]["annotations"].items())
+    room = kubernetes.ANNOTATIONS_LIMIT - used - 1
+    assert ("KUB002", "metadata.annotations") not in found({(*ANNOTATIONS, "a"): "x" * room})
+    assert ("KUB002", "metadata.annotations") in found({(*ANNOTATIONS, "a"): "x" * (room + 1)})
+    wait = ("spec", "templates", 3)
+    empty = changed({wait: {"name": "long", "suspend": {"duration": ""}}})
+    room = 1024 * 1024 - len(json.dumps(empty, ensure_ascii=False))
+    for size, expected in ((room, False), (room + 1, True)):
+        change: Change = {wait: {"name": "long", "suspend": {"duration": "1" * size}}}
+        assert (("KUB006", "the document") in found(change)) is expected
 
 
 def test_fifty_steps_have_no_finding_and_take_under_a_tenth_of_a_second() -> None:
