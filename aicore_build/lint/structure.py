@@ -19,6 +19,9 @@ _ANY_SCALAR: Final = re.compile(
 _QUANTITY: Final = re.compile(r".*\.(?:(?:requests|limits)\..+|sizeLimit|divisor)")
 """What Kubernetes reads from numbers, too: its type Quantity."""
 
+_OLDER: Final = frozenset({"mutex", "semaphore"})
+"""Keys of older versions of Argo; which one AI Core has is not documented."""
+
 
 def check_structure(document: Any) -> tuple[Finding, ...]:  # noqa: ANN401 - any JSON
     """What Argo could not read of a workflow template, or would ignore, in its order."""
@@ -41,10 +44,12 @@ def _wrong_types(document: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     except ValidationError as error:
         seen = set()
         for fault in error.errors(include_url=False, include_input=True):
+            if fault["type"] == "missing":
+                continue  # Go reads it all the same; what Argo then misses, the rules ask for
             path = _existing(document, fault["loc"])
             if path not in seen and not _is_fine(path, fault["input"]):
                 seen.add(path)
-                yield path, _said(fault["type"], fault["msg"], fault["loc"])
+                yield path, _said(fault["msg"])
 
 
 def _existing(document: Any, loc: tuple[str | int, ...]) -> Path:  # noqa: ANN401
@@ -68,10 +73,8 @@ def _is_fine(path: Path, value: object) -> bool:
     return not isinstance(value, bool) and bool(_QUANTITY.fullmatch(where))
 
 
-def _said(kind: str, message: str, loc: tuple[str | int, ...]) -> str:
+def _said(message: str) -> str:
     """In our words: without the value, which may be secret."""
-    if kind == "missing":
-        return f"{loc[-1]} is missing"
     asked = message.removeprefix("Input should be ")
     return f"it has to be {asked}" if asked != message else message
 
@@ -93,6 +96,8 @@ def _keys(value: Any, model: Any, path: Path) -> Iterator[tuple[Path, str]]:  # 
     if set(known) == {"__root__"} or set(known) == {"root"}:
         return
     for key, inner in value.items():
+        if key in _OLDER and key not in known:
+            continue
         if key not in known:
             near = did_you_mean(str(key), known)
             yield (*path, key), f"Argo knows no key {quoted(key)} here.{near}"

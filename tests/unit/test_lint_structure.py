@@ -45,6 +45,8 @@ GOOD = [
     pytest.param({(*BY_HAND, "inputs", "artifacts"): None}, id="null for a list"),
     pytest.param({("metadata", "creationTimestamp"): None}, id="null for a time"),
     pytest.param({(*METAFLOW, "nodeSelector"): {"any": "key"}}, id="free keys"),
+    pytest.param({(*METAFLOW, "memoize"): {"key": "a"}}, id="missing, and not needed"),
+    pytest.param({("spec", "synchronization"): {"mutex": {"name": "a"}}}, id="older key"),
     pytest.param({(*TASKS, 1, "inline"): {"suspend": {}}}, id="inline"),
 ]
 
