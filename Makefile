@@ -53,8 +53,9 @@ demo: install ## Build, push and run an example in the sandbox
 bench: install ## Measure the builds in the sandbox
 	@$(PY) -m tests.bench $(ARGS)
 
-readme: install ## Write the parts of the README that are made from the program
+readme: install ## Write the parts of README and docs that are made from the program
 	@$(PY) -m tests.readme
+	@$(PY) -m tests.lint_page
 
 # The targets that a flow's own repository and its CI would have:
 dev: install ## Build a flow's development image: make dev FLOW=flow.py

@@ -42,6 +42,7 @@ Exit codes:
   10  code package: damaged, incomplete or unsafe
   11  output: a file can't be written
   12  lock: missing, or not what is there now
+  13  lint: what SAP AI Core would reject, or nothing to check
  130  interrupted (Ctrl-C)
  143  terminated
 """
@@ -204,6 +205,58 @@ def check_lock(*, file: Path | None, as_json: bool, **given: Any) -> None:  # no
         click.echo(
             f"{found.path}: {len(found.images)} images and the workflow template are as locked"
         )
+
+
+@main.command()
+@click.argument(
+    "files",
+    type=click.Path(exists=True, allow_dash=True, path_type=Path),
+    nargs=-1,
+    metavar="[FILE]…",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "sarif", "github"]),
+    default="text",
+    help="How findings are printed. Default: text.",
+)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@click.option("--strict", is_flag=True, help="Fail at warnings, too.")
+@click.option(
+    "--ignore", "ignored", metavar="CODE", multiple=True, help="Leave a code out; may be repeated."
+)
+@_with_settings
+def lint(
+    *,
+    files: tuple[Path, ...],
+    form: str,
+    strict: bool,
+    ignored: tuple[str, ...],
+    **given: Any,  # noqa: ANN401
+) -> None:
+    """Find what SAP AI Core would reject or mis-run in workflow templates.
+
+    FILE is JSON or YAML, a folder of such files, or - for stdin; default: the flow's workflow
+    template.
+    """
+    script = None
+    if files:
+        folder = Path(given["flow"]).expanduser().parent if given["flow"] else Path()
+        settings = load_settings(given, folder.resolve())
+    else:
+        script, settings = _load(given)
+    from aicore_build.lint.files import flow_template, lint_files  # noqa: PLC0415
+    from aicore_build.lint.output import Format, render  # noqa: PLC0415
+    from aicore_build.lint.rules import check_codes  # noqa: PLC0415
+
+    ignore = check_codes((*settings.lint_ignore, *ignored))
+    paths = (flow_template(script, settings),) if script else files
+    report = lint_files(paths, ignore=ignore, strict=strict)
+    if shown := render(report, Format(form)):
+        click.echo(shown)
+    report.refuse()
+    click.echo(report.summary, err=True)
 
 
 @main.command()

@@ -6,6 +6,8 @@ from aicore_build.context import BuildContext, dev_context
 from aicore_build.dockerfile import base_images
 from aicore_build.errors import RegistryError
 from aicore_build.generators import sap
+from aicore_build.lint.gate import refuse_errors
+from aicore_build.lint.rules import check_codes
 from aicore_build.package import find_package
 from aicore_build.parallel import in_parallel
 from aicore_build.plan import DevBuild, ImagePlan, plan_dev_builds
@@ -37,6 +39,7 @@ def dev(
         template: False leaves the workflow template out.
         force: build also what the registry has already.
     """
+    ignore = check_codes(settings.lint_ignore)
     flow, images = read_and_plan(script, settings, reporter)
     writes = template and push and flow.datastore_root is not None
     completion = plan_completion(flow, settings) if writes else None
@@ -53,6 +56,7 @@ def dev(
         package = find_package(generated)
         completed = complete(generated, completion, images_by_step(built))
         path = settings.output or flow.script.with_name(f"{flow.script.stem}-dev.json")
+        refuse_errors(completed, path, reporter, ignore=ignore)
         write_whole(path, render_json(completed))
         reporter.phase("workflow template", f"{DONE}: {path}")
     return Result(command="dev", flow=flow, images=built, package=package, workflow_template=path)

@@ -71,6 +71,12 @@ class LockError(AicoreBuildError):
     exit_code = 12
 
 
+class LintError(AicoreBuildError):
+    """SAP AI Core would reject a workflow template, or there is none to check."""
+
+    exit_code = 13
+
+
 class VerifyError(AicoreBuildError):
     """The workflow template would fail on AI Core, or can't be run on this machine."""
 

@@ -10,6 +10,8 @@ from aicore_build.dev import ensure_dev_images, find_dev_images
 from aicore_build.errors import SettingsError
 from aicore_build.flow import Flow
 from aicore_build.generators import sap
+from aicore_build.lint.gate import refuse_errors
+from aicore_build.lint.rules import check_codes
 from aicore_build.lock import (
     check_same,
     lock_path,
@@ -57,6 +59,7 @@ def prod(
         raise SettingsError("--locked builds nothing: leave out --force and --no-push.")
     if push_to and settings.builder is not BuilderName.REGISTRY:
         raise SettingsError("--push-to needs the other builder: add --builder registry.")
+    ignore = check_codes(settings.lint_ignore)
     path = template_path(script, settings)
     lock = read_lock(lock_path(path)) if locked else None
     flow, images = read_and_plan(script, settings, reporter)
@@ -84,7 +87,9 @@ def prod(
 
         built = tuple(in_parallel(embed, zip(images, bases, strict=True), settings.jobs))
     if push:
-        text = render_json(complete(embedded, completion, images_by_step(built)))
+        completed = complete(embedded, completion, images_by_step(built))
+        refuse_errors(completed, path, reporter, ignore=ignore)
+        text = render_json(completed)
         now = make_lock(flow, zip(bases, built, strict=True), package, job_tar, path, text)
         if lock:
             check_same(lock, now, path)

@@ -235,6 +235,9 @@ class Settings:
     build_network: str | None = _setting(
         None, "Docker network of the build, for example host.", read=_text
     )
+    lint_ignore: tuple[str, ...] = _setting(
+        (), "Codes that lint, dev and prod leave out, for example AIC009.", read=_texts
+    )
     jobs: int = _setting(4, "How many images are built at the same time.", read=_number)
     generator_timeout: int = _setting(
         300, "Seconds after which a generator that hangs is ended.", read=_number

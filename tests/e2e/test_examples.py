@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aicore_build.lint.files import lint_files
 from tests.sandbox import Sandbox
 from tests.workbench import Workbench
 
@@ -48,6 +49,9 @@ def test_an_example_runs_from_its_prod_images(bench: Workbench, example: str) ->
     written = template.read_bytes()
     assert dev[-1] == str(template.with_name(f"{example}-dev.json"))
     assert [image["base_image"] for image in result["images"]] == dev[:-1]
+    for path in (template, Path(dev[-1])):
+        found = lint_files([path], ignore=frozenset(), strict=True)
+        assert (found.checked, found.findings) == (1, ())
 
     again = bench.prod(example)
     assert [image["built"] for image in again["images"]] == [False] * len(result["images"])

@@ -22,6 +22,9 @@ from aicore_build.settings import Settings
 from tests.unit.make import CPU, DIGEST, a_lock, make_flow, sweep_flow
 
 COMMANDS = ("dev", "prod", "plan", "render", "check-lock")
+"""With `lint`, whose own tests are in test_lint_files.py, all that there are."""
+
+HELP = [(), *((name,) for name in (*COMMANDS, "lint"))]
 ERRORS = [
     value
     for value in vars(errors).values()
@@ -78,7 +81,7 @@ def a_result(template: Path | None) -> Result:
     )
 
 
-@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize("command", HELP, ids=" ".join)
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help(command: tuple[str, ...], flag: str) -> None:
     answer = CliRunner().invoke(main, [*command, flag])
@@ -94,12 +97,12 @@ from aicore_build.cli import main
 for command in main.commands:
     main([command, "--help"], standalone_mode=False)
 main(["--help"], standalone_mode=False)
-heavy = {"docker", "boto3", "botocore", "jinja2", "rich", "metaflow", "requests"}
+heavy = {"docker", "boto3", "botocore", "jinja2", "rich", "metaflow", "requests", "hera", "yaml"}
 print(sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "[]\n"
-    assert done.stdout.count("Usage: ") == len(COMMANDS) + 1
+    assert done.stdout.count("Usage: ") == len(HELP)
 
 
 def test_version() -> None:

@@ -84,6 +84,7 @@ def test_every_setting_with_a_flag_is_read_from_it(loaded: Loaded, tmp_path: Pat
         "pip-config": (path, Path(path)),
         "apt-packages": ("git, libgomp1,", ("git", "libgomp1")),
         "image-pull-secrets": ("one,two", ("one", "two")),
+        "lint-ignore": ("AIC009,ARG006", ("AIC009", "ARG006")),
         "jobs": ("9", 9),
         "generator-timeout": ("9", 9),
     }
