@@ -17,8 +17,9 @@ import requests.exceptions
 from aicore_build.errors import EngineError
 from aicore_build.reference import ImageReference, TagReference
 
-SILENCE = {"build": 3600, "transfer": 600, "answer": 60}
-"""Seconds without a byte from the engine, after which it is given up: pip compiles silently."""
+SILENCE = {"build": 3600, "transfer": 600, "answer": 60, "step": 10 * 24 * 3600}
+"""Seconds without a byte from the engine, after which it is given up: pip compiles silently, and
+a step may train for days."""
 
 Event = Mapping[str, Any]
 Client = docker.APIClient

@@ -95,7 +95,7 @@ class StepRun:
     seconds: float
 
     peak_memory: int | None
-    """Bytes, the most of several samples a second; None where it ended before the first."""
+    """Bytes, the most of several looks a second; None where it ended before the first."""
 
     output: str
     """stdout and stderr, in the order of their lines."""

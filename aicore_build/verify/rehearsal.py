@@ -1,0 +1,210 @@
+"""Runs the DAG of a workflow, in order, and side by side where the DAG allows it.
+
+It is a rehearsal on one machine, not an engine: pauses between attempts are left out, and the first
+failure ends all of it.
+"""
+
+import itertools
+import json
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from aicore_build.errors import VerifyError
+from aicore_build.parallel import in_order, in_parallel
+from aicore_build.verify.argo import (
+    Dag,
+    Scope,
+    Step,
+    Task,
+    Workflow,
+    as_text,
+    container_environment,
+    expand,
+    is_wanted,
+    substitute,
+)
+from aicore_build.verify.pods import Ended
+from aicore_build.verify.report import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt of a step, with all names replaced: what a container is made from."""
+
+    label: str
+    """The step's template, with indexes where it runs several times."""
+
+    step: Step
+    number: int
+    """From 0."""
+
+    command: tuple[str, ...]
+    args: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+class Runner(Protocol):
+    """Runs containers; called from several threads."""
+
+    def __call__(self, attempt: Attempt) -> Ended:
+        """Run one to its end."""
+
+
+class StepFailedError(Exception):
+    """A step failed in its last attempt."""
+
+    def __init__(self, attempt: Attempt, ended: Ended) -> None:
+        super().__init__(attempt.label)
+        self.attempt = attempt
+        self.ended = ended
+
+
+def rehearse(
+    workflow: Workflow,
+    parameters: Mapping[str, str],
+    secrets: Mapping[str, Mapping[str, str]],
+    run: Runner,
+    jobs: int,
+) -> None:
+    """Run all steps of a workflow.
+
+    Args:
+        workflow: as it was read.
+        parameters: the value of each of its parameters.
+        secrets: by name, what is in each secret that its steps need.
+        run: runs one container.
+        jobs: how many at the same time.
+
+    Raises:
+        StepFailedError: a step failed, and no attempt is left.
+        VerifyError: something in the workflow has no meaning when it is run.
+    """
+    _Rehearsal(workflow, parameters, secrets, run, jobs).run()
+
+
+class _Rehearsal:
+    def __init__(
+        self,
+        workflow: Workflow,
+        parameters: Mapping[str, str],
+        secrets: Mapping[str, Mapping[str, str]],
+        run: Runner,
+        jobs: int,
+    ) -> None:
+        self._workflow = workflow
+        self._secrets = secrets
+        self._run = run
+        self._jobs = min(jobs, workflow.parallelism or jobs)
+        self._slots = threading.BoundedSemaphore(self._jobs)
+        self._numbers = itertools.count()
+        self._name = f"{workflow.name}-{uuid.uuid4().hex[:5]}"
+        self._globals = {"workflow.name": self._name, "workflow.namespace": "rehearsal"} | {
+            f"workflow.parameters.{name}": value for name, value in parameters.items()
+        }
+
+    def run(self) -> None:
+        entrypoint = self._workflow.entrypoint
+        self._template(entrypoint, {}, "")
+
+    def _template(self, name: str, arguments: Mapping[str, str], index: str) -> dict[str, str]:
+        """Run a template; return its output parameters."""
+        template = self._workflow.templates[name]
+        scope = dict(self._globals)
+        for key, default in template.inputs.items():
+            value = arguments.get(key, default)
+            if value is None:
+                raise VerifyError(f"The template {name} is called without its parameter {key}.")
+            scope[f"inputs.parameters.{key}"] = value
+        if isinstance(template, Dag):
+            return self._dag(template, scope, index)
+        return self._step(template, scope, f"{name}{index}")
+
+    def _dag(self, dag: Dag, scope: Scope, index: str) -> dict[str, str]:
+        known = dict(scope)
+        tasks = {task.name: task for task in dag.tasks}
+
+        def run(name: str) -> None:
+            known.update(self._task(tasks[name], dict(known), index))
+
+        in_order(run, {task.name: task.dependencies for task in dag.tasks})
+        return {name: substitute(text, known) for name, text in dag.outputs.items()}
+
+    def _task(self, task: Task, scope: Scope, index: str) -> dict[str, str]:
+        """Run a task, once or for each item; return what others may then refer to."""
+        if task.when is not None and not is_wanted(task.when, scope):
+            return {f"tasks.{task.name}.status": "Skipped"}
+        prefix = f"tasks.{task.name}.outputs.parameters"
+        if task.items is None:
+            outputs = self._call(task, scope, index)
+            return {f"{prefix}.{key}": value for key, value in outputs.items()}
+
+        def run(numbered: tuple[int, object]) -> dict[str, str]:
+            number, item = numbered
+            fields = item.items() if isinstance(item, dict) else ()
+            known = {**scope, "item": as_text(item)}
+            known |= {f"item.{key}": as_text(value) for key, value in fields}
+            return self._call(task, known, f"{index}({number})")
+
+        items = list(enumerate(_items(substitute(task.items, scope), task)))
+        all_outputs = in_parallel(run, items, self._jobs)
+        keys = dict.fromkeys(key for outputs in all_outputs for key in outputs)
+        return {
+            prefix: as_text(all_outputs),
+            **{f"{prefix}.{key}": as_text([o.get(key) for o in all_outputs]) for key in keys},
+        }
+
+    def _call(self, task: Task, scope: Scope, index: str) -> dict[str, str]:
+        arguments = {key: substitute(text, scope) for key, text in task.arguments.items()}
+        return self._template(task.template, arguments, index)
+
+    def _step(self, step: Step, scope: Scope, label: str) -> dict[str, str]:
+        """Run a step until it succeeds, as often as it may."""
+        for number in range(step.retries + 1):
+            pod = f"{self._name}-{step.name}-{next(self._numbers)}"
+            known = {**scope, "pod.name": pod, "retries": str(number)}
+            environment = container_environment(step, known, self._secrets)
+            attempt = Attempt(
+                label=label,
+                step=step,
+                number=number,
+                command=tuple(expand(substitute(t, known), environment) for t in step.command),
+                args=tuple(expand(substitute(t, known), environment) for t in step.args),
+                environment=environment,
+            )
+            with self._slots:
+                ended = self._run(attempt)
+            if ended.outcome is Outcome.SUCCEEDED:
+                return _outputs(step, ended, known)
+        raise StepFailedError(attempt, ended)
+
+
+def _items(text: str, task: Task) -> list[object]:
+    try:
+        items = json.loads(text)
+    except ValueError:
+        items = None
+    if not isinstance(items, list):
+        raise VerifyError(
+            f"The task {task.name} runs once for each item of a list, but {text[:200]!r} is none."
+        )
+    return items
+
+
+def _outputs(step: Step, ended: Ended, scope: Scope) -> dict[str, str]:
+    values = {}
+    for output in step.outputs:
+        if output.path is None:
+            values[output.name] = substitute(output.value or "", scope)
+            continue
+        value = ended.files.get(output.path)
+        value = output.default if value is None else value
+        if value is None:
+            raise VerifyError(
+                f"The step {step.name} ended well, but without the file {output.path}, from which "
+                f"its output parameter {output.name} is taken."
+            )
+        values[output.name] = value.removesuffix("\n")
+    return values
