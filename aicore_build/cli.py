@@ -224,6 +224,24 @@ def plan(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
 
 
 @main.command()
+@_json
+@_with_settings
+def package(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+    """List what is in the code package, what made it big, and secrets in it.
+
+    It is made on this machine, without S3; nothing is uploaded.
+    """
+    script, settings = _load(given)
+    from aicore_build.contents import contents  # noqa: PLC0415
+
+    found = contents(script, settings)
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=2))
+    else:
+        click.echo(found.as_text(wide=not sys.stdout.isatty()), nl=False)
+
+
+@main.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".aicore-build")
 @click.option("--prod", "embed", is_flag=True, help="Also those of the prod images; needs S3.")
 @_json

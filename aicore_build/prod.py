@@ -76,7 +76,7 @@ def prod(
         lambda: generate(embedded=True),
     )
     package = find_package(plain)
-    job_tar = fetch_package(package, flow)
+    job_tar = fetch_package(package, flow, settings)
     with _builder(run, flow, sessions) as builder:
 
         def embed(pair: tuple[ImagePlan, BuiltImage]) -> BuiltImage:
@@ -106,11 +106,11 @@ def prod(
     )
 
 
-def fetch_package(package: PackageAddress, flow: Flow) -> Path:
+def fetch_package(package: PackageAddress, flow: Flow, settings: Settings) -> Path:
     """Download the code package and check it; return its file."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aicore-build"
     job_tar = download_package(package, flow.s3_endpoint, cache)
-    check_package(job_tar, flow.script.name)
+    check_package(job_tar, flow.script.name, settings.allow_secrets)
     return job_tar
 
 

@@ -21,7 +21,7 @@ from aicore_build.result import BuiltImage, Result
 from aicore_build.settings import Settings
 from tests.unit.make import CPU, DIGEST, a_lock, make_flow, sweep_flow
 
-COMMANDS = ("dev", "prod", "plan", "render", "check-lock")
+COMMANDS = ("dev", "prod", "plan", "render", "check-lock", "package")
 ERRORS = [
     value
     for value in vars(errors).values()
@@ -48,7 +48,8 @@ class Here:
                 raise outcome
             return outcome
 
-        module = {"plan": "overview"}.get(command, command.replace("-", "_"))
+        other = {"plan": "overview", "package": "contents"}
+        module = other.get(command, command.replace("-", "_"))
         self._monkeypatch.setattr(f"aicore_build.{module}.{module}", work)
         return CliRunner().invoke(main, [command, *arguments])
 
