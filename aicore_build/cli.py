@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -207,14 +207,30 @@ def check_lock(*, file: Path | None, as_json: bool, **given: Any) -> None:  # no
 
 
 @main.command()
+@click.option(
+    "--explain",
+    "explained",
+    is_flag=True,
+    help="Ask the registry: say why each image would be built, and what changed.",
+)
 @_json
 @_with_settings
-def plan(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
-    """Show what dev and prod would do; touch nothing."""
+def plan(*, explained: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+    """Show what dev and prod would do; touch nothing.
+
+    It needs no network; with --explain it needs the registry.
+    """
     script, settings = _load(given)
     from aicore_build.overview import overview  # noqa: PLC0415
 
     found = overview(script, settings)
+    if explained:
+        from aicore_build.explain import explain  # noqa: PLC0415
+        from aicore_build.progress import reporter  # noqa: PLC0415
+
+        with reporter(verbose=False) as report:
+            explanations = explain(found.flow, found.images, settings, report)
+        found = replace(found, explained=explanations)
     if as_json:
         click.echo(json.dumps(found.as_json(), indent=2))
         return

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from aicore_build.builders import Builder, Embedding, Made
+from aicore_build.changes import Inputs
 from aicore_build.dev import ensure_dev_images, find_dev_images
 from aicore_build.errors import SettingsError
 from aicore_build.flow import Flow
@@ -177,6 +178,11 @@ class _NoBuilder:
         return Made(digest=None, image_id=None)
 
 
+def embedding_inputs(settings: Settings, base: BuiltImage, package: str) -> Inputs:
+    """What a prod image is made from: its dev image, and the package with this sha1."""
+    return prod_inputs(settings.builder, str(base.digest or base.image_id), package)
+
+
 def _embed(
     run: Run,
     builder: Builder,
@@ -186,8 +192,7 @@ def _embed(
     job_tar: Path,
 ) -> BuiltImage:
     target = plan.prod_reference(package.sha1)
-    identity = str(base.digest or base.image_id)
-    inputs = prod_inputs(run.settings.builder, identity, package.sha1)
+    inputs = embedding_inputs(run.settings, base, package.sha1)
     ready = None
     if run.push and not run.force:
         ready = find_up_to_date(run.layout or run.client, target, inputs)

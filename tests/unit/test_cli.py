@@ -215,6 +215,23 @@ def test_plan_for_people_has_its_notes_on_stderr(here: Here) -> None:
     assert answer.stderr == "Note: look here\n"
 
 
+def test_plan_asks_nobody_unless_it_is_to_explain(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def explain(*given: object) -> tuple[()]:
+        asked.extend(given)
+        return ()
+
+    monkeypatch.setattr("aicore_build.explain.explain", explain)
+    here.run("plan", an_overview())
+    assert asked == []
+    answer = here.run("plan", an_overview(), "--explain", "--json")
+    assert asked[:2] == [an_overview().flow, an_overview().images]
+    assert json.loads(answer.stdout) == an_overview().as_json()
+
+
 @pytest.mark.parametrize("command", ["dev", "prod"])
 def test_results_are_a_line_each(here: Here, command: str) -> None:
     template = here.folder / "trainflow.json"
