@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import urllib3
 
 from tests.integration.conftest import QUICK_DOCKERFILE, Project
 
@@ -120,3 +121,20 @@ def test_only_explaining_needs_the_registry(project: Project, flags: tuple[str, 
     done = project.run("plan", *flags)
     assert done.returncode == (7 if flags else 0)
     assert bool(done.stdout) == (not flags)
+
+
+def test_a_prod_image_that_is_gone_is_told_from_one_that_never_was(project: Project) -> None:
+    project.write_flow(project.image("a:v1"))
+    project.write_settings()
+    [image] = json.loads(project.succeed("prod", "--json"))["images"]
+    host, _, path = project.image("a").partition("/")
+    url = f"http://{host}/v2/{path}/manifests/{image['digest']}"
+    assert urllib3.request("DELETE", url).status == 202
+
+    [change] = explain(project)["prod"]["changes"]
+    assert change["note"].endswith(f"no longer the one before, {image['pinned']}")
+    (project.folder / "flow.lock.json").unlink()
+    [change] = explain(project)["prod"]["changes"]
+    assert change["note"].endswith("no lock tells which was pushed last")
+    (project.folder / "flow.lock.json").write_text("[]")
+    assert project.run("plan", "--explain").returncode == 12
