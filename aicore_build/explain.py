@@ -6,6 +6,7 @@ What `dev` and `prod` decide is decided here by the same functions; then nothing
 import gzip
 import tarfile
 import tempfile
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -177,8 +178,9 @@ class _ProdComparer:
         self._lock = lock
         self._sha1 = sha1
         self._job_tar = job_tar
-        self._old: dict[str, dict[str, str]] = {}
-        """Files by the sha1 of the package that they are of."""
+        self._lock_files = threading.Lock()
+        self._files: dict[str, tuple[Change, ...]] = {}
+        """What changed, by the sha1 of the package before: mostly all images have the same."""
 
     def explain(self, image: ImagePlan, base: BuiltImage, dev: Comparison | None) -> Explanation:
         target = image.prod_reference(self._sha1)
@@ -220,17 +222,21 @@ class _ProdComparer:
         changes = changes_since(found, inputs)
         package = [change.before for change in changes if change.input is Input.CODE_PACKAGE]
         if package and package[0]:
-            old = self._old_files(package[0], last, found.manifest)
-            with package_entries(self._job_tar, PACKAGE_HOME) as entries:
-                return (*changes, *compare_files(old, fingerprint_files(entries, PACKAGE_HOME)))
+            return (*changes, *self._changed_files(package[0], last, found.manifest))
         if not changes:
             return (Change(input=Input.IMAGE, note=f"its tag is gone; {last} is the same"),)
         return changes
 
-    def _old_files(self, sha1: str, image: DigestReference, manifest: Manifest) -> dict[str, str]:
-        if sha1 not in self._old:
-            self._old[sha1] = read_embedded(self._run.client, image, manifest)
-        return self._old[sha1]
+    def _changed_files(
+        self, sha1: str, last: DigestReference, manifest: Manifest
+    ) -> tuple[Change, ...]:
+        with self._lock_files:
+            if sha1 not in self._files:
+                old = read_embedded(self._run.client, last, manifest)
+                with package_entries(self._job_tar, PACKAGE_HOME) as entries:
+                    new = fingerprint_files(entries, PACKAGE_HOME)
+                self._files[sha1] = compare_files(old, new)
+            return self._files[sha1]
 
 
 def read_embedded(

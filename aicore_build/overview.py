@@ -68,13 +68,15 @@ class Overview:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for heading in ("Step", "Image", "Base", "Libraries", "dev", "prod pushes to"):
             table.add_column(heading, overflow="fold")
-        for image in self.images:
+        for image, explanation in zip_longest(self.images, self.explained):
+            current = explanation and explanation.dev and explanation.dev.up_to_date
+            builds = "up to date" if current else "build and push"
             table.add_row(
                 "\n".join(image.steps),
                 str(image.reference),
                 _base(image),
                 _libraries(image),
-                "build and push" if image.environment else "use as it is",
+                builds if image.environment else "use as it is",
                 str(image.prod_reference("<package>")),
             )
         console = Console(file=io.StringIO(), width=_WIDE if wide else None, markup=False)
