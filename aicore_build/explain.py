@@ -146,8 +146,11 @@ def _identifier(run: Run) -> Callable[[str], str]:
     def identify(base: str) -> str:
         try:
             return run.docker().identify(base)
-        except EngineError:
-            digest = run.client.find(parse_reference(base))
+        except EngineError as engine:
+            try:
+                digest = run.client.find(parse_reference(base))
+            except RegistryError as registry:
+                raise RegistryError(f"{registry}\nNor is there an engine: {engine}") from registry
             if digest is None:
                 raise BuildError(
                     f"The base image {base} can't be had: its registry has no such image, and no "
