@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -43,6 +43,7 @@ Exit codes:
   11  output: a file can't be written
   12  lock: missing, or not what is there now
   13  lint: what SAP AI Core would reject, or nothing to check
+  14  verify: what would fail on SAP AI Core, or can't be run here
  130  interrupted (Ctrl-C)
  143  terminated
 """
@@ -260,20 +261,54 @@ def lint(
 
 
 @main.command()
+@click.option(
+    "--explain",
+    "explained",
+    is_flag=True,
+    help="Ask the registry: say why each image would be built, and what changed.",
+)
 @_json
 @_with_settings
-def plan(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
-    """Show what dev and prod would do; touch nothing."""
+def plan(*, explained: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+    """Show what dev and prod would do; touch nothing.
+
+    It needs no network; with --explain it needs the registry.
+    """
     script, settings = _load(given)
     from aicore_build.overview import overview  # noqa: PLC0415
 
     found = overview(script, settings)
+    if explained:
+        from aicore_build.explain import explain  # noqa: PLC0415
+        from aicore_build.progress import reporter  # noqa: PLC0415
+
+        with reporter(verbose=False) as report:
+            explanations = explain(found.flow, found.images, settings, report)
+        found = replace(found, explained=explanations)
     if as_json:
         click.echo(json.dumps(found.as_json(), indent=2))
         return
     for note in found.notes:
         click.echo(f"Note: {note}", err=True)
     click.echo(found.as_table(wide=not sys.stdout.isatty()), nl=False)
+
+
+@main.command()
+@_json
+@_with_settings
+def package(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+    """List what is in the code package, what made it big, and secrets in it.
+
+    It is made on this machine, without S3; nothing is uploaded.
+    """
+    script, settings = _load(given)
+    from aicore_build.contents import contents  # noqa: PLC0415
+
+    found = contents(script, settings)
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=2))
+    else:
+        click.echo(found.as_text(wide=not sys.stdout.isatty()), nl=False)
 
 
 @main.command()

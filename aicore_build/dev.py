@@ -1,7 +1,9 @@
 """`aicore-build dev`: dev images, pushed, and the workflow template that runs the flow in them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+from aicore_build.changes import Inputs
 from aicore_build.context import BuildContext, dev_context
 from aicore_build.dockerfile import base_images
 from aicore_build.errors import RegistryError
@@ -12,7 +14,7 @@ from aicore_build.package import find_package
 from aicore_build.parallel import in_parallel
 from aicore_build.plan import DevBuild, ImagePlan, plan_dev_builds
 from aicore_build.progress import DONE, Reporter
-from aicore_build.record import Inputs, dev_inputs, find_up_to_date
+from aicore_build.record import dev_inputs, find_up_to_date
 from aicore_build.reference import ImageReference, TagReference
 from aicore_build.result import BuiltImage, Result, images_by_step, write_whole
 from aicore_build.run import Run, make_run, read_and_plan
@@ -140,7 +142,7 @@ def refuse_missing(images: list[ImagePlan]) -> None:
 def _build(run: Run, plan: DevBuild) -> list[BuiltImage]:
     """Build one environment, unless all its references are up to date."""
     context = dev_context(plan.environment, run.settings)
-    inputs = _inputs(run, plan, context)
+    inputs = build_inputs(plan, context, run.settings, run.docker().identify)
     tags = {i.reference: i for i in plan.images if isinstance(i.reference, TagReference)}
     ready = {}
     if run.push and not run.force:
@@ -165,7 +167,16 @@ def _build(run: Run, plan: DevBuild) -> list[BuiltImage]:
     ]
 
 
-def _inputs(run: Run, plan: DevBuild, context: BuildContext) -> Inputs:
-    bases = {base: run.docker().identify(base) for base in base_images(context.dockerfile)}
-    requirements = plan.environment.requirements
-    return dev_inputs(context, requirements, bases, run.settings.platform)
+def build_inputs(
+    plan: DevBuild, context: BuildContext, settings: Settings, identify: Callable[[str], str]
+) -> Inputs:
+    """What a dev image is made from.
+
+    Args:
+        plan: of the build.
+        context: of the same.
+        settings: say for which platform.
+        identify: gives the digest or ID of a base image.
+    """
+    bases = {base: identify(base) for base in base_images(context.dockerfile)}
+    return dev_inputs(context, plan.environment, bases, settings.platform)

@@ -2,14 +2,18 @@
 
 import io
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aicore_build.errors import SettingsError
 from aicore_build.flow import Flow, read_flow
 from aicore_build.plan import ImagePlan, plan_images, unused_settings
 from aicore_build.settings import Settings
 from aicore_build.workflow import plan_completion
+
+if TYPE_CHECKING:
+    from aicore_build.explain import Explanation
 
 _WIDE = 200
 
@@ -22,6 +26,9 @@ class Overview:
     images: tuple[ImagePlan, ...]
     notes: tuple[str, ...]
     """What the user should know: settings without effect, what would stop `prod`."""
+
+    explained: "tuple[Explanation, ...]" = ()
+    """Of each image, with `--explain`; else empty."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`; documented in docs/json.md."""
@@ -45,8 +52,9 @@ class Overview:
                     if image.environment
                     else [],
                     "prod_reference": str(image.prod_reference("<package>")),
+                    "explained": explanation and explanation.as_json(),
                 }
-                for image in self.images
+                for image, explanation in zip_longest(self.images, self.explained)
             ],
             "notes": list(self.notes),
         }
@@ -60,19 +68,24 @@ class Overview:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for heading in ("Step", "Image", "Base", "Libraries", "dev", "prod pushes to"):
             table.add_column(heading, overflow="fold")
-        for image in self.images:
+        for image, explanation in zip_longest(self.images, self.explained):
+            current = explanation and explanation.dev and explanation.dev.up_to_date
+            builds = "up to date" if current else "build and push"
             table.add_row(
                 "\n".join(image.steps),
                 str(image.reference),
                 _base(image),
                 _libraries(image),
-                "build and push" if image.environment else "use as it is",
+                builds if image.environment else "use as it is",
                 str(image.prod_reference("<package>")),
             )
         console = Console(file=io.StringIO(), width=_WIDE if wide else None, markup=False)
         with console.capture() as capture:
             console.print(table)
-        return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+        lines = [*capture.get().splitlines()]
+        for explanation in self.explained:
+            lines += [*explanation.as_lines(), ""]
+        return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def overview(script: Path, settings: Settings) -> Overview:

@@ -8,13 +8,14 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from aicore_build import store
 from aicore_build.errors import PackageError
+from aicore_build.inspection import find_secrets, is_allowed
 from aicore_build.layer import Entry
 from aicore_build.workflow import Json, container_templates
 
@@ -99,18 +100,41 @@ def download_package(address: PackageAddress, endpoint: str | None, cache: Path)
     return path
 
 
-def check_package(path: Path, script: str) -> None:
-    """Refuse a code package that would not run, or that would write outside its folder.
+def check_package(path: Path, script: str, allow_secrets: tuple[str, ...] = ()) -> None:
+    """Refuse a code package that would not run, would write outside its folder, or has secrets.
 
     Args:
         path: `job.tar`.
         script: the flow's file name.
+        allow_secrets: names and patterns of files that may have secrets.
 
     Raises:
-        PackageError: it is no tar, lacks the script, or has a member that is refused.
+        PackageError: it is no tar, lacks the script, or has a member or secret that is refused.
     """
     with _open(path) as tar:
         members = tar.getmembers()
+        _check_members(members, script)
+        refuse_secrets(_raw_entries(tar), allow_secrets)
+
+
+def refuse_secrets(entries: Iterable[Entry], allowed: tuple[str, ...]) -> None:
+    """Refuse files with secrets in them, unless they are allowed by name.
+
+    Raises:
+        PackageError: there are some; names where they are, not what they are.
+    """
+    found = [secret for secret in find_secrets(entries) if not is_allowed(secret, allowed)]
+    if found:
+        raise PackageError(
+            "The code package has what looks like secrets:\n"
+            + "".join(f"  {secret}\n" for secret in sorted(found))
+            + "Whoever may pull the prod image could read them. Give them to the step at run time, "
+            "for example by a secret of AI Core; a file that has none, or has to be in the image, "
+            "is named in the setting allow-secrets."
+        )
+
+
+def _check_members(members: Iterable[tarfile.TarInfo], script: str) -> None:
     for member in members:
         if reason := _refusal(member):
             raise PackageError(
@@ -134,6 +158,25 @@ def _refusal(member: tarfile.TarInfo) -> str | None:
     if not (member.isfile() or member.isdir()):
         return "which is neither a file nor a folder"
     return None
+
+
+@contextlib.contextmanager
+def raw_entries(path: Path) -> Iterator[list[Entry]]:
+    """The code package's files, named and with modes as they are in it.
+
+    Args:
+        path: `job.tar`.
+    """
+    with _open(path) as tar:
+        yield _raw_entries(tar)
+
+
+def _raw_entries(tar: tarfile.TarFile) -> list[Entry]:
+    members = (member for member in tar.getmembers() if member.isfile())
+    return [
+        replace(_entry(tar, member, ""), name=str(PurePosixPath(member.name)), mode=member.mode)
+        for member in members
+    ]
 
 
 @contextlib.contextmanager

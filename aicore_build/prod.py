@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from aicore_build.builders import Builder, Embedding, Made
+from aicore_build.changes import Inputs
 from aicore_build.dev import ensure_dev_images, find_dev_images
 from aicore_build.errors import SettingsError
 from aicore_build.flow import Flow
@@ -79,7 +80,7 @@ def prod(
         lambda: generate(embedded=True),
     )
     package = find_package(plain)
-    job_tar = fetch_package(package, flow)
+    job_tar = fetch_package(package, flow, settings)
     with _builder(run, flow, sessions) as builder:
 
         def embed(pair: tuple[ImagePlan, BuiltImage]) -> BuiltImage:
@@ -111,11 +112,11 @@ def prod(
     )
 
 
-def fetch_package(package: PackageAddress, flow: Flow) -> Path:
+def fetch_package(package: PackageAddress, flow: Flow, settings: Settings) -> Path:
     """Download the code package and check it; return its file."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aicore-build"
     job_tar = download_package(package, flow.s3_endpoint, cache)
-    check_package(job_tar, flow.script.name)
+    check_package(job_tar, flow.script.name, settings.allow_secrets)
     return job_tar
 
 
@@ -182,6 +183,11 @@ class _NoBuilder:
         return Made(digest=None, image_id=None)
 
 
+def embedding_inputs(settings: Settings, base: BuiltImage, package: str) -> Inputs:
+    """What a prod image is made from: its dev image, and the package with this sha1."""
+    return prod_inputs(settings.builder, str(base.digest or base.image_id), package)
+
+
 def _embed(
     run: Run,
     builder: Builder,
@@ -191,8 +197,7 @@ def _embed(
     job_tar: Path,
 ) -> BuiltImage:
     target = plan.prod_reference(package.sha1)
-    identity = str(base.digest or base.image_id)
-    inputs = prod_inputs(run.settings.builder, identity, package.sha1)
+    inputs = embedding_inputs(run.settings, base, package.sha1)
     ready = None
     if run.push and not run.force:
         ready = find_up_to_date(run.layout or run.client, target, inputs)

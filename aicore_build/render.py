@@ -59,7 +59,7 @@ def _render_prod(
 ) -> dict[str, str]:
     client = make_client(settings)
     package = find_package(sap.generate(flow, embedded=False, timeout=settings.generator_timeout))
-    job_tar = fetch_package(package, flow)
+    job_tar = fetch_package(package, flow, settings)
     written: dict[str, str] = {}
     for image in images:
         digest = client.find(image.reference)

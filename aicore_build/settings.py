@@ -226,6 +226,11 @@ class Settings:
         "The workflow template's file. Default: the flow's name with .json (dev: -dev.json).",
         read=_path,
     )
+    allow_secrets: tuple[str, ...] = _setting(
+        (),
+        "Files of the code package, by name or pattern, that prod embeds though they look secret.",
+        read=_texts,
+    )
     ca_bundle: Path | None = _setting(
         None, "CA certificates for pip inside the build; not in the image.", read=_file
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from aicore_build.record import Inputs
+from aicore_build.changes import Inputs
 from aicore_build.reference import Digest, TagReference
 from aicore_build.result import BuiltImage
 

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 
 from aicore_build import engine
 from aicore_build.builders import Embedding, Made
+from aicore_build.changes import Inputs
 from aicore_build.context import BuildContext, prod_context
 from aicore_build.dockerfile import base_images
 from aicore_build.engine import Event, checked, connected, said
 from aicore_build.errors import BuildError, RegistryError
 from aicore_build.layer import text_entry, write_tar
 from aicore_build.progress import DONE, Reporter
-from aicore_build.record import LABEL, Inputs, render_inputs
+from aicore_build.record import LABEL, render_inputs
 from aicore_build.reference import (
     Digest,
     DigestReference,

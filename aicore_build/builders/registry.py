@@ -194,7 +194,11 @@ class RegistryBuilder:
             first = target.host not in self._uploads
             upload = self._uploads.setdefault(target.host, Future())
         if not first:
-            self._target.upload(target, blob, mount_from=upload.result())
+            source = upload.result()
+            # Where it is already, a mount writes the registry's link to it anew: docker-registry
+            # 2.8 then refuses a manifest that is put at that moment.
+            if source != target:
+                self._target.upload(target, blob, mount_from=source)
             return
         try:
             self._target.upload(target, blob)

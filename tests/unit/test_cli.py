@@ -21,7 +21,7 @@ from aicore_build.result import BuiltImage, Result
 from aicore_build.settings import Settings
 from tests.unit.make import CPU, DIGEST, a_lock, make_flow, sweep_flow
 
-COMMANDS = ("dev", "prod", "plan", "render", "check-lock")
+COMMANDS = ("dev", "prod", "plan", "render", "check-lock", "package")
 """With `lint`, whose own tests are in test_lint_files.py, all that there are."""
 
 HELP = [(), *((name,) for name in (*COMMANDS, "lint"))]
@@ -51,7 +51,8 @@ class Here:
                 raise outcome
             return outcome
 
-        module = {"plan": "overview"}.get(command, command.replace("-", "_"))
+        other = {"plan": "overview", "package": "contents"}
+        module = other.get(command, command.replace("-", "_"))
         self._monkeypatch.setattr(f"aicore_build.{module}.{module}", work)
         return CliRunner().invoke(main, [command, *arguments])
 
@@ -215,6 +216,23 @@ def test_plan_for_people_has_its_notes_on_stderr(here: Here) -> None:
     answer = here.run("plan", an_overview())
     assert answer.stdout == an_overview().as_table(wide=True)
     assert answer.stderr == "Note: look here\n"
+
+
+def test_plan_asks_nobody_unless_it_is_to_explain(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def explain(*given: object) -> tuple[()]:
+        asked.extend(given)
+        return ()
+
+    monkeypatch.setattr("aicore_build.explain.explain", explain)
+    here.run("plan", an_overview())
+    assert asked == []
+    answer = here.run("plan", an_overview(), "--explain", "--json")
+    assert asked[:2] == [an_overview().flow, an_overview().images]
+    assert json.loads(answer.stdout) == an_overview().as_json()
 
 
 @pytest.mark.parametrize("command", ["dev", "prod"])

@@ -1,8 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from aicore_build.changes import Change, Input
+from aicore_build.explain import Explanation
 from aicore_build.overview import Overview, overview
+from aicore_build.record import Comparison
+from aicore_build.reference import TagReference, parse_reference
+from aicore_build.registry import Manifest
 from aicore_build.settings import ImageSettings, Settings, StepSettings
 from tests.unit.make import CPU, GPU, make_flow, sweep_flow
 
@@ -38,6 +44,7 @@ def test_the_plan_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
                 "requirements": needed,
                 "apt_packages": [],
                 "prod_reference": f"{CPU}-prod-<package>",
+                "explained": None,
             },
             {
                 "reference": GPU,
@@ -48,6 +55,7 @@ def test_the_plan_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
                 "requirements": [*needed, "t[x]"],
                 "apt_packages": ["git"],
                 "prod_reference": f"{GPU}-prod-<package>",
+                "explained": None,
             },
         ],
         "notes": [],
@@ -95,3 +103,29 @@ def test_notes_say_what_would_stop_prod_and_what_has_no_effect(
 
 def test_a_flow_without_steps_is_an_empty_table() -> None:
     assert "Step" in Overview(flow=make_flow(), images=(), notes=()).as_table(wide=True)
+
+
+def test_what_is_explained_is_below_the_table_and_in_the_json(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu, gpu = (parse_reference(name) for name in (CPU, GPU))
+    assert isinstance(cpu, TagReference)
+    change = Change(input=Input.LIBRARY, name="pandas", after="pandas>=2")
+    fresh = Comparison(up_to_date=Manifest(raw=b"{}", media_type=""), is_there=True, changes=())
+    stale = Comparison(up_to_date=None, is_there=True, changes=(change,) * 25)
+    explained = tuple(
+        Explanation(reference=reference, dev=dev, prod_reference=cpu, prod=prod, compared_with=cpu)
+        for reference, dev, prod in ((cpu, stale, fresh), (gpu, None, stale))
+    )
+    found = replace(overview_of(monkeypatch, SETTINGS), explained=explained)
+
+    first, second = (image["explained"] for image in found.as_json()["images"])
+    assert first["dev"] == {"action": "build", "changes": [change.as_json()] * 25}
+    assert first["prod"]["action"] == "up to date"
+    assert (second["dev"], second["prod"]["action"]) == ({"action": "use", "changes": []}, "embed")
+    assert second["prod"]["compared_with"] == second["prod"]["reference"] == CPU
+    lines = found.as_table(wide=True).splitlines()
+    assert lines[lines.index("  dev builds it:") + 1] == "    library pandas added"
+    assert "    and 5 more" in lines
+    assert f"  prod leaves {CPU}: up to date" in lines
+    assert lines[lines.index("  dev uses it as it is") + 1] == f"  prod embeds {CPU}:"

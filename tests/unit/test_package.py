@@ -1,6 +1,7 @@
 import copy
 import gzip
 import hashlib
+import io
 import tarfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from aicore_build.package import (
     download_package,
     find_package,
     package_entries,
+    raw_entries,
 )
 from aicore_build.workflow import container_templates
 from tests.unit.make import SHA1, make_package, recorded
@@ -206,3 +208,28 @@ def test_the_packages_own_root_does_not_undo_the_homes_mode(tmp_path: Path) -> N
     root.type = tarfile.DIRTYPE
     with package_entries(make_package(tmp_path / "job.tar", root), "user/home") as entries:
         assert [entry.mode for entry in entries if entry.name.startswith("user/home/.")] == [0o777]
+
+
+def test_secrets_are_refused_unless_they_are_allowed(tmp_path: Path) -> None:
+    content = b"postgres://ada:Tr0ub4dor@db.acme.io/x"
+    path = tmp_path / "job.tar"
+    with tarfile.open(path, mode="w:gz") as tar:
+        for name in ("flow.py", "conf/db.py"):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    with pytest.raises(PackageError) as error:
+        check_package(path, "flow.py", ("flow.py",))
+    assert "  conf/db.py, line 1: password in a URL\n" in str(error.value)
+    assert "flow.py" not in str(error.value)
+    assert "Tr0ub4dor" not in str(error.value)
+    check_package(path, "flow.py", ("flow.py", "conf/*"))
+
+
+def test_raw_entries_keep_their_modes(tmp_path: Path) -> None:
+    path = make_package(tmp_path / "job.tar", member("./a.py", mode=0o600))
+    with raw_entries(path) as entries:
+        assert [(entry.name, entry.mode) for entry in entries] == [
+            ("a.py", 0o600),
+            ("flow.py", 0o644),
+        ]

@@ -85,6 +85,7 @@ def test_every_setting_with_a_flag_is_read_from_it(loaded: Loaded, tmp_path: Pat
         "apt-packages": ("git, libgomp1,", ("git", "libgomp1")),
         "image-pull-secrets": ("one,two", ("one", "two")),
         "lint-ignore": ("AIC009,ARG006", ("AIC009", "ARG006")),
+        "allow-secrets": ("a.py,*.env", ("a.py", "*.env")),
         "jobs": ("9", 9),
         "generator-timeout": ("9", 9),
     }
