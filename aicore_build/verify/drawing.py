@@ -120,9 +120,10 @@ def _draw(graph: Sequence[Node], width_of: Callable[[Node], float]) -> Drawing:
         _moved(inside, box.x + PADDING, box.y + HEADING)
         for box, inside in zip(boxes, inner, strict=True)
     ]
+    bottoms = [*(box.bottom for box in boxes), *levels.values()]  # an edge may be the lowest of all
     return Drawing(
         width=max((right for _, right in spans.values()), default=0.0),
-        height=max((box.bottom for box in boxes), default=0.0),
+        height=max(bottoms, default=0.0),
         boxes=(*boxes, *(box for content in contents for box in content.boxes)),
         edges=(
             *(_edge(chain, boxes, spans, levels) for chain in columns.chains),

@@ -106,6 +106,16 @@ def test_edges_pass_between_the_boxes(graph: Sequence[Node]) -> None:
                 assert not crosses, (edge, box)
 
 
+def test_edges_are_in_the_drawing_and_in_the_box_around_them(graph: Sequence[Node]) -> None:
+    drawing = draw(graph, width_of)
+    boxes = by_name(drawing)
+    outer = {inner.name: boxes[box.node.name] for box in drawing.boxes for inner in box.node.inner}
+    for edge in drawing.edges:
+        around = outer.get(edge.source)
+        top, bottom = (around.y, around.bottom) if around else (0.0, drawing.height)
+        assert all(top < y < bottom for _, y in edge.points)
+
+
 def test_equal_dags_are_drawn_alike(graph: Sequence[Node]) -> None:
     assert draw(graph, width_of) == draw(tuple(graph), width_of)
 
