@@ -9,6 +9,8 @@ from tests.sandbox.report import SandboxError, say
 from tests.sandbox.state import Store, is_root
 
 PACKAGES = {
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
     "dockerd": "docker.io",
     "docker-registry": "docker-registry",
     "htpasswd": "apache2-utils",
