@@ -11,13 +11,16 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from aicore_build import store
 from aicore_build.errors import PackageError
 from aicore_build.inspection import find_secrets, is_allowed
-from aicore_build.layer import Entry
+from aicore_build.layer import Entry, text_entry
 from aicore_build.workflow import Json, container_templates
+
+if TYPE_CHECKING:
+    from io import BufferedReader
 
 # The plugin's bootstrap: …download_file("bucket", "prefix/Flow/data/ab/ab12…", "job.tar")…
 _DOWNLOAD = re.compile(
@@ -184,7 +187,8 @@ def package_entries(path: Path, home: str) -> Iterator[list[Entry]]:
     """The code package, extracted, as it stands in a prod image.
 
     Everybody may read all files, whatever their mode in the package; everybody may write to the
-    home itself and its `.metaflow`, where Metaflow keeps its own files when a step runs.
+    home itself and its `.metaflow`, where Metaflow keeps its own files when a step runs. Beside the
+    home is a list of the files' hashes, named by the package: `verify` and `sha256sum -c` read it.
 
     Args:
         path: `job.tar`, checked.
@@ -193,8 +197,28 @@ def package_entries(path: Path, home: str) -> Iterator[list[Entry]]:
     with _open(path) as tar:
         members = [member for member in tar.getmembers() if PurePosixPath(member.name).parts]
         entries = [_entry(tar, member, home) for member in members]
-        entries += [Entry(name=name, mode=0o777, open=None) for name in (home, f"{home}/.metaflow")]
-        yield entries
+        sums = text_entry(str(PurePosixPath(home).parent / sums_name(_sha1(path))), _sums(tar))
+        folders = [Entry(name=name, mode=0o777, open=None) for name in (home, f"{home}/.metaflow")]
+        yield [*entries, sums, *folders]
+
+
+def sums_name(sha1: str) -> str:
+    """The file with the hashes of a code package's files; it lies beside their folder.
+
+    Args:
+        sha1: of the code package.
+    """
+    return f"code-package-{sha1}.sha256"
+
+
+def _sums(tar: tarfile.TarFile) -> str:
+    """As `sha256sum` writes it, sorted by name; of two members with one name the last counts."""
+    files = {str(PurePosixPath(member.name)): member for member in tar if member.isfile()}
+    lines = []
+    for name, member in sorted(files.items()):
+        content = cast("BufferedReader", tar.extractfile(member))
+        lines.append(f"{hashlib.file_digest(content, 'sha256').hexdigest()}  {name}\n")
+    return "".join(lines)
 
 
 def _entry(tar: tarfile.TarFile, member: tarfile.TarInfo, home: str) -> Entry:
