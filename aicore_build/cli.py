@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -80,6 +80,23 @@ def main(*, debug: bool) -> None:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
 
 
+def _only_options(
+    _context: click.Context, _argument: click.Parameter, words: tuple[str, ...]
+) -> tuple[str, ...]:
+    if words and not words[0].startswith("-"):
+        raise click.UsageError(f"Got unexpected extra argument ({words[0]})")
+    return words
+
+
+_metaflow_options = click.argument(
+    "further_options",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    callback=_only_options,
+    metavar="[-- METAFLOW-OPTIONS]",
+)
+
+
 def _with_settings(command: Command) -> Command:
     """Add a flag for each setting that has one."""
     for setting in reversed(fields(Settings)):
@@ -119,6 +136,7 @@ def _of_a_build(command: Command) -> Command:
 @main.command()
 @click.option("--no-template", is_flag=True, help="Write no workflow template.")
 @_of_a_build
+@_metaflow_options
 @_with_settings
 def dev(*, no_template: bool, push: bool, force: bool, **given: Any) -> None:  # noqa: ANN401
     """Build and push the images for experiments.
@@ -148,6 +166,7 @@ def dev(*, no_template: bool, push: bool, force: bool, **given: Any) -> None:  #
     help="Write the images into an OCI image layout, not into the registry.",
 )
 @_of_a_build
+@_metaflow_options
 @_with_settings
 def prod(
     *,
@@ -208,6 +227,7 @@ def check_lock(*, file: Path | None, as_json: bool, **given: Any) -> None:  # no
 
 @main.command()
 @_json
+@_metaflow_options
 @_with_settings
 def plan(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
     """Show what dev and prod would do; touch nothing."""
@@ -249,14 +269,17 @@ def render(folder: Path, *, embed: bool, as_json: bool, **given: Any) -> None:  
 
 def _load(given: dict[str, Any]) -> tuple[Path, Settings]:
     """Find the flow, and the settings that are its own."""
+    further = given.pop("further_options", ())
     if given["flow"]:
         script = Path(given["flow"]).expanduser()
-        return script, load_settings(given, script.parent.resolve())
-    from aicore_build.flow import find_flow  # noqa: PLC0415
+        settings = load_settings(given, script.parent.resolve())
+    else:
+        from aicore_build.flow import find_flow  # noqa: PLC0415
 
-    here = Path.cwd()
-    settings = load_settings(given, here)
-    return settings.flow or find_flow(here), settings
+        here = Path.cwd()
+        settings = load_settings(given, here)
+        script = settings.flow or find_flow(here)
+    return script, replace(settings, metaflow_options=(*settings.metaflow_options, *further))
 
 
 def _show(result: "Result", *, as_json: bool) -> None:

@@ -64,6 +64,7 @@ def plan_completion(flow: Flow, settings: Settings) -> Completion:
             "ai.sap.com/version": str(settings.version),
         },
         annotations={
+            **_artifact_annotations(flow),
             **settings.annotations,
             "scenarios.ai.sap.com/name": str(settings.scenario_name),
             "executables.ai.sap.com/name": settings.executable_name or flow.name.lower(),
@@ -81,6 +82,23 @@ def plan_completion(flow: Flow, settings: Settings) -> Completion:
         for key, value in labels.items():
             _check_label(key, value)
     return completion
+
+
+def _artifact_annotations(flow: Flow) -> dict[str, str]:
+    """How AI Core is to register the artifacts of @argo: inputs as datasets, outputs as models."""
+    found = {}
+    for step in flow.steps:
+        argo = step.decorators.get("argo", {})
+        for artifact in argo.get("input_artifacts") or []:
+            found[str(artifact.get("name"))] = ("dataset", str(artifact.get("name")))
+        for artifact in argo.get("output_artifacts") or []:
+            if artifact.get("globalName"):
+                found[str(artifact["globalName"])] = ("model", str(artifact.get("name")))
+    return {
+        f"artifacts.ai.sap.com/{key}.{part}": value
+        for key, values in found.items()
+        for part, value in zip(("kind", "name"), values, strict=True)
+    }
 
 
 def _pod_labels(step: Step, settings: Settings) -> Mapping[str, str]:
