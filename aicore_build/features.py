@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from aicore_build.errors import FlowError
-from aicore_build.flow import PACKAGED_BY, Flow, Step
-from aicore_build.libraries import other_pythons
+from aicore_build.flow import ELSEWHERE, PACKAGED_BY, Flow, Step
+from aicore_build.libraries import other_pythons, step_libraries
 from aicore_build.resource_plans import ask_of, find_plan, smallest_plan
 from aicore_build.settings import Settings
 
@@ -114,19 +114,8 @@ def _loops(flow: Flow, _: Settings) -> Iterator[str]:
             )
 
 
-_ELSEWHERE = {
-    "batch": "AWS Batch",
-    "nvidia": "NVIDIA's cloud",
-    "nvct": "NVIDIA's cloud",
-    "slurm": "a Slurm cluster",
-    "snowpark": "Snowflake",
-    "skypilot_step": "SkyPilot",
-    "step_functions": "AWS Step Functions",
-}
-
-
 def _elsewhere(flow: Flow, _: Settings) -> Iterator[str]:
-    for name, place in _ELSEWHERE.items():
+    for name, place in ELSEWHERE.items():
         if steps := _at(flow, name):
             yield (
                 f"@{name} at {_names(steps)} sends it to {place}: SAP AI Core runs every step "
@@ -137,7 +126,7 @@ def _elsewhere(flow: Flow, _: Settings) -> Iterator[str]:
 def _foreign(flow: Flow, _: Settings) -> Iterator[str]:
     names = dict.fromkeys(name for step in flow.steps for name in step.foreign)
     for name in names:
-        if name not in _ELSEWHERE:
+        if name not in ELSEWHERE:
             steps = [step for step in flow.steps if name in step.foreign]
             yield (
                 f"@{name} at {_names(steps)} comes from an extension of Metaflow: its code is "
@@ -210,7 +199,7 @@ def _conda(flow: Flow, _: Settings) -> Iterator[str]:
     steps = [s for s in _at(flow, "conda") if s.decorators["conda"]["packages"]]
     steps = [s for s in steps if not s.decorators["conda"].get("disabled")]
     if steps:
-        packages = sorted({name for s in steps for name in s.decorators["conda"]["packages"]})
+        packages = sorted({name for s in steps for name in step_libraries(s)})
         yield (
             f"@conda at {_names(steps)}: {', '.join(packages)} will be installed by pip, under "
             "the same names. Where PyPI has another name, use @pypi."
@@ -249,10 +238,11 @@ def _trigger(flow: Flow, _: Settings) -> Iterator[str]:
 
 def _project(flow: Flow, _: Settings) -> Iterator[str]:
     if "project" in flow.decorators:
-        name = flow.name.lower()
         yield (
-            f"@project: the workflow template is {name} in every branch, so that one takes the "
-            "place of the other; --branch and --production don't reach the steps."
+            f"@project: the workflow template is {flow.name.lower()} in every branch, so that one "
+            "takes the place of the other; --branch and --production don't reach the steps."
+            if flow.plugin_version
+            else "@project: each branch has a workflow template of its own, and so an executable."
         )
 
 
@@ -290,7 +280,7 @@ def _artifact_kind(flow: Flow, settings: Settings) -> Iterator[str]:
                 )
 
 
-S, W, R, A = Verdict.SUPPORTED, Verdict.WARNED, Verdict.REFUSED, Verdict.ABSENT
+W, R, A = Verdict.WARNED, Verdict.REFUSED, Verdict.ABSENT
 
 FEATURES = (
     Feature(name="branches, `foreach`, nested `foreach`", outcome="as Metaflow runs them"),
@@ -394,9 +384,9 @@ FEATURES = (
     ),
     Feature(
         name="`@schedule` and a required parameter without a default",
-        outcome="the plugin can't generate it",
+        outcome="neither generator makes it",
         sap=R,
-        metaflow=W,
+        metaflow=R,
         find=_schedule_with_required,
     ),
     Feature(
@@ -408,7 +398,8 @@ FEATURES = (
     ),
     Feature(
         name="`@project`",
-        outcome="the name is the same in every branch; the last one generated wins",
+        outcome="`sap`: one name for all branches, the last one generated wins; `metaflow`: a name "
+        "for each",
         sap=W,
         metaflow=W,
         find=_project,

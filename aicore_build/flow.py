@@ -109,6 +109,7 @@ class Flow:
             script=self.script,
             options=self.options,
             baked=any(name in step.decorators for step in self.steps for name in PACKAGED_BY),
+            triggered=any(name.startswith("trigger") for name in self.decorators),
             stubs=bool(self.stubs),
         )
 
@@ -310,20 +311,50 @@ def _explain(
     return FlowError(f"Metaflow could not read {script}: {error.reason}.\n{said}{_advice(said)}")
 
 
-_NEWER = ("Config", "config_expr", "FlowMutator", "StepMutator", "user_step_decorator")
+ELSEWHERE = {
+    "batch": "AWS Batch",
+    "nvidia": "NVIDIA's cloud",
+    "nvct": "NVIDIA's cloud",
+    "slurm": "a Slurm cluster",
+    "snowpark": "Snowflake",
+    "skypilot_step": "SkyPilot",
+    "step_functions": "AWS Step Functions",
+}
+"""Decorators that send a step to another place, and which."""
+
+_NEWER = ("Config", "FlowMutator", "StepMutator", "config_expr", "exit_hook", "user_step_decorator")
 """What upstream Metaflow has and 2.12, which the plugin needs, has not."""
+
+
+_ADVICE = {
+    r"Add an? \*?(start|end)\*? step": (
+        "If the steps are inherited: Metaflow 2.12 sees only those in the flow's own class. Write "
+        "them there, or use Metaflow 2.19."
+    ),
+    r"invalid self\.next\(\) transition": (
+        "If it is a switch (condition=…): Metaflow 2.12 has none; Metaflow 2.19 has."
+    ),
+    r"ModuleNotFoundError": (
+        "Install it beside Metaflow, or import it inside the step that uses it."
+    ),
+}
+"""What to do, by what a call of Metaflow says when it fails."""
 
 
 def _advice(said: str) -> str:
     """What to do about what Metaflow, or the import of a flow, failed with."""
     if missing := re.search(r"cannot import name '(\w+)' from 'metaflow'", said):
-        newer = "2.12 has it not yet; 2.19 has" if missing[1] in _NEWER else "it may be a plugin's"
-        return f"\nThis Metaflow has no {missing[1]}: {newer}."
-    if re.search(r"Add (a|an) \*(start|end)\* step|has no step|No \*start\*", said):
-        return (
-            "\nIf the steps are inherited: Metaflow 2.12 sees only those in the flow's own class. "
-            "Write them there, or use Metaflow 2.19."
-        )
+        return _without(missing[1])
+    return next((f"\n{text}" for pattern, text in _ADVICE.items() if re.search(pattern, said)), "")
+
+
+def _without(name: str) -> str:
+    if name in _NEWER:
+        return f"\nMetaflow 2.12, which SAP's plugin needs, has no {name}; Metaflow 2.19 has."
+    if name == "argo":
+        return "\n@argo is a part of the plugin sap-ai-core-metaflow, not of Metaflow itself."
+    if name in ELSEWHERE:
+        return f"\nSAP AI Core runs every step itself: @{name} is for {ELSEWHERE[name]}."
     return ""
 
 

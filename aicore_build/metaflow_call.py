@@ -21,6 +21,13 @@ OWN_OPTIONS = ("--datastore", "--datastore-root", "--environment", "--quiet", "-
 """Top-level options that are ours to give."""
 
 
+_NO_EVENTS = {
+    f"METAFLOW_ARGO_EVENTS_{name}": "none"
+    for name in ("EVENT", "EVENT_BUS", "EVENT_SOURCE", "SERVICE_ACCOUNT")
+}
+"""Metaflow wants to know where events come from; on SAP AI Core none come."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetaflowCall:
     """What every call of Metaflow for one flow has in common."""
@@ -33,6 +40,9 @@ class MetaflowCall:
 
     baked: bool = False
     """The packages of @pypi and @conda are in the images: Metaflow makes no environment."""
+
+    triggered: bool = False
+    """The flow has @trigger, which upstream Metaflow generates only where it knows of events."""
 
     stubs: bool = False
     """Libraries that the flow imports are not installed here: stand-ins take their place."""
@@ -58,7 +68,7 @@ def run_metaflow(
         ProcessError: as `run` raises it.
     """
     check_options(call.options)
-    variables = dict(environment)
+    variables = {**(_NO_EVENTS if call.triggered else {}), **environment}
     if call.baked:
         put_first_on_path(variables, _BAKED)
     kind = "fast-bakery" if call.baked else "local"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aicore_build.data_files import unpackaged_notes
 from aicore_build.flow import Flow, read_flow
+from aicore_build.hints import hints
 from aicore_build.layout import Layout
 from aicore_build.plan import ImagePlan, flow_notes, plan_images, unused_settings
 from aicore_build.progress import Reporter
@@ -94,5 +94,5 @@ def all_notes(flow: Flow, images: tuple[ImagePlan, ...], settings: Settings) -> 
     return (
         *unused_settings(flow, settings),
         *flow_notes(flow, images, settings),
-        *unpackaged_notes(flow),
+        *hints(flow),
     )

@@ -310,3 +310,15 @@ def test_check_lock_of_a_file_looks_for_no_flow(here: Here) -> None:
     path, settings = here.called_with[:2]
     assert path == Path("deploy/x.lock.json")
     assert settings.jobs == 2
+
+
+@pytest.mark.parametrize("command", ["plan", "dev", "prod"])
+def test_what_stands_behind_two_hyphens_goes_to_metaflow(here: Here, command: str) -> None:
+    (here.folder / "aicore-build.toml").write_text('metaflow-options = ["--with", "retry"]')
+    outcome = an_overview() if command == "plan" else a_result(None)
+    words = ["--config", "c", "f.json", "--branch=a,b"]
+    answer = here.run(command, outcome, "--jobs", "2", "--", *words)
+    assert answer.exit_code == 0, answer.output
+    settings = here.called_with[1]
+    assert settings.metaflow_options == ("--with", "retry", *words)
+    assert settings.jobs == 2

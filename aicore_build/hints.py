@@ -1,8 +1,8 @@
-"""Files that a flow opens and that Metaflow doesn't pack: a hint, from the code as text."""
+"""What a flow's code will miss on the cluster: files and variables, found in it as text."""
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from aicore_build.flow import Flow
@@ -12,6 +12,47 @@ _OPENS = re.compile(r"open|Path|load\w*|read_\w+|from_file|safe_load")
 
 _MOST_FILES = 500
 """A folder with more Python files than this holds a virtual environment or the like."""
+
+
+def hints(flow: Flow) -> tuple[str, ...]:
+    """Say what the flow's code finds here and won't find on the cluster."""
+    return (*unpackaged_notes(flow), *variable_notes(flow))
+
+
+def variable_notes(flow: Flow) -> tuple[str, ...]:
+    """Name the variables without which the flow's file can't be imported, as each step does."""
+    tree = ast.parse(flow.script.read_bytes()) if flow.script.is_file() else ast.Module([], [])
+    given = [step.decorators.get("environment", {}).get("vars") or {} for step in flow.steps]
+    names = [
+        name
+        for name in dict.fromkeys(_variables_at_import(tree.body))
+        if not all(name in variables for variables in given)
+    ]
+    if not names:
+        return ()
+    note = (
+        f"{flow.script.name} reads {', '.join(names)} from the environment when it is imported, "
+        "which each step does too, and there they are not set. Use os.environ.get(name, default)."
+    )
+    return (note,)
+
+
+def _variables_at_import(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The names in `os.environ["NAME"]`, but for those in the bodies of functions."""
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _variables_at_import([*node.decorator_list, node.args])
+        elif isinstance(node, ast.Lambda):
+            continue
+        else:
+            if (
+                isinstance(node, ast.Subscript)
+                and isinstance(node.ctx, ast.Load)
+                and ast.unparse(node.value) in ("os.environ", "environ")
+                and isinstance(node.slice, ast.Constant)
+            ):
+                yield str(node.slice.value)
+            yield from _variables_at_import(ast.iter_child_nodes(node))
 
 
 def unpackaged_notes(flow: Flow) -> tuple[str, ...]:
@@ -70,12 +111,24 @@ def _names_of_files(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Call) and _OPENS.fullmatch(_called(node)):
             texts: list[ast.expr] = [*node.args, *(k.value for k in node.keywords)]
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-            texts = [node.right]
+            yield _behind_folders(node)
+            continue
         else:
             continue
         for text in texts:
             if isinstance(text, ast.Constant) and isinstance(text.value, str) and text.value:
                 yield text.value
+
+
+def _behind_folders(node: ast.expr) -> str:
+    """`conf/limits.json` of `HERE / "conf" / "limits.json"`."""
+    parts: list[str] = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        if not (isinstance(node.right, ast.Constant) and isinstance(node.right.value, str)):
+            break
+        parts.insert(0, node.right.value)
+        node = node.left
+    return "/".join(parts)
 
 
 def _called(node: ast.Call) -> str:
