@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 TAIL = '\n\nif __name__ == "__main__":\n    TheFlow()\n'
@@ -22,7 +23,7 @@ NAMES = (
         "kubernetes",
     ),
     *("parallel", "project", "pypi", "pypi_base", "resources", "retry", "schedule", "secrets"),
-    *("step", "timeout", "tracked", "trigger"),
+    *("step", "nvidia", "timeout", "tracked", "trigger"),
 )
 """What a flow may import from Metaflow."""
 
@@ -222,3 +223,16 @@ EXAMPLES: dict[str, Example] = {
     ),
     "`--with` of other decorators": of_a_flow("", options=("--with", "retry:times=1")),
 }
+
+
+def write_extension(folder: Path, decorator: str) -> None:
+    """Write an extension of Metaflow that has one decorator for steps."""
+    plugins = folder / "metaflow_extensions" / "other" / "plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "mfextinit_other.py").write_text(
+        f'STEP_DECORATORS_DESC = [("{decorator}", ".decorator.Decorator")]\n'
+    )
+    (plugins / "decorator.py").write_text(
+        "from metaflow.decorators import StepDecorator\n\n\n"
+        f'class Decorator(StepDecorator):\n    name = "{decorator}"\n'
+    )

@@ -16,7 +16,7 @@ from aicore_build.metaflow_call import run_metaflow
 from aicore_build.plan import plan_images
 from aicore_build.settings import Settings
 from aicore_build.workflow import Json, container_templates, template_name
-from tests.integration.feature_flows import EXAMPLES, Example
+from tests.integration.feature_flows import EXAMPLES, Example, write_extension
 from tests.sandbox import Sandbox
 from tests.sandbox.state import Store
 from tests.sandbox.upstream import upstream_python
@@ -94,15 +94,7 @@ def write(example: Example, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     for name, text in example.files.items():
         (folder / name).write_text(text)
     if example.extension:
-        plugins = folder / "extension" / "metaflow_extensions" / "other" / "plugins"
-        plugins.mkdir(parents=True)
-        (plugins / "mfextinit_other.py").write_text(
-            f'STEP_DECORATORS_DESC = [("{example.extension}", ".decorator.Decorator")]\n'
-        )
-        (plugins / "decorator.py").write_text(
-            "from metaflow.decorators import StepDecorator\n\n\n"
-            f'class Decorator(StepDecorator):\n    name = "{example.extension}"\n'
-        )
+        write_extension(folder / "extension", example.extension)
         monkeypatch.setenv("PYTHONPATH", str(folder / "extension"))
     script = folder / example.script
     script.write_text(example.source)

@@ -21,7 +21,15 @@ from aicore_build.package import check_package
 from aicore_build.plan import plan_images
 from aicore_build.settings import Settings
 from tests.integration.conftest import Project
-from tests.integration.feature_flows import IMAGE, Example, of_a_flow, of_a_step, of_steps
+from tests.integration.feature_flows import (
+    EXAMPLES,
+    IMAGE,
+    Example,
+    of_a_flow,
+    of_a_step,
+    of_steps,
+    write_extension,
+)
 from tests.sandbox import Sandbox
 from tests.sandbox.state import Store
 from tests.sandbox.upstream import upstream_python
@@ -389,6 +397,40 @@ def test_variables_that_the_steps_have_not(
     )
     [note] = variable_notes(read_flow(script, python))
     assert note.startswith("flow.py reads AT_IMPORT, IN_A_DECORATOR from the environment")
+
+
+def test_values_of_a_config_are_resolved(folder: Path) -> None:
+    example = EXAMPLES["`Config`, `config_expr`"]
+    script = write(folder, example)
+    upstream = str(upstream_python(Store.of(os.environ)))
+    default, given = (
+        "registry.example.com/acme/default:v1",
+        "registry.example.com/acme/configured:v1",
+    )
+    assert images(read_flow(script, upstream))["start"] == default
+    assert images(read_flow(script, upstream, example.options))["start"] == given
+
+
+def test_mutators_are_applied(folder: Path) -> None:
+    script = write(folder, EXAMPLES["`FlowMutator`, `StepMutator`"])
+    flow = read_flow(script, str(upstream_python(Store.of(os.environ))))
+    assert set(images(flow).values()) == {"registry.example.com/acme/mutated:v1"}
+    assert flow.steps[0].decorators["retry"]["times"] == 2
+
+
+def test_decorators_of_other_platforms_are_refused_by_name(
+    folder: Path, python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decorators = f"{IMAGE}\n@nvidia"
+    script = write(folder, of_a_step(decorators))
+    with pytest.raises(
+        FlowError, match="SAP AI Core runs every step itself: @nvidia is for NVIDIA"
+    ):
+        read_flow(script, python)
+    write_extension(folder / "extension", "nvidia")
+    monkeypatch.setenv("PYTHONPATH", str(folder / "extension"))
+    with pytest.raises(FlowError, match="@nvidia at step start sends it to NVIDIA's cloud"):
+        judge(read_flow(script, python), DEFAULT)
 
 
 NEEDS_OUTSIDE: Mapping[str, str] = {}
