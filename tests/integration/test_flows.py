@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
@@ -473,3 +474,36 @@ def test_versions_are_those_that_the_tests_are_for(python: str) -> None:
     ).stdout
     assert flow_python.startswith("2.12") or flow_python >= "2.19"
     assert metadata.version("metaflow").startswith("2.12")
+
+
+def test_code_package_of_packaged_steps_runs_without_us(
+    folder: Path, tmp_path: Path, python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps' commands name an environment; on the cluster only the code package knows it."""
+    one = '@pypi(packages={"humanize": "4.9.0"})'
+    script = write(
+        folder,
+        of_a_flow('@conda_base(packages={"six": "1"})', decorators=f"{IMAGE}\n{one}", image=IMAGE),
+    )
+    flow = read_flow(script, python)
+    job_tar, extracted = tmp_path / "job.tar", tmp_path / "extracted"
+    arguments = ["--datastore=s3", "--datastore-root=s3://a/b", "package", "save", str(job_tar)]
+    run_metaflow(flow.call, arguments, environment=metaflow_environment(os.environ), timeout=60)
+    with tarfile.open(job_tar) as tar:
+        tar.extractall(extracted, filter="data")
+
+    # Without its images it can only run here: Kubernetes is asked for in the flow alone.
+    (extracted / "flow.py").write_text(script.read_text().replace(IMAGE, ""))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    of_219 = {"PYTHONPATH": f"{extracted}/.mf_code", "METAFLOW_EXTRACTED_ROOT": str(extracted)}
+    command = [python, "flow.py", "--environment=fast-bakery", "--datastore=local"]
+    done = subprocess.run(
+        [*command, "--metadata=local", "--no-pylint", "run"],
+        cwd=extracted,
+        env={**metaflow_environment(os.environ), **of_219, "PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Done!" in done.stdout
