@@ -192,8 +192,10 @@ def read_flow(script: Path, python: str, options: tuple[str, ...] = ()) -> Flow:
     try:
         return _read_with_stubs(replace(call, stubs=True))
     except ProcessError as error:
-        # Why it doesn't work with all libraries is more than why it doesn't with stand-ins.
-        raise _explain(plain, script, python) from error
+        why = shorten_traceback(error.stderr, script.parent).splitlines()[-1:]
+        raise FlowError(
+            f"{_explain(plain, script, python)}\nWith a stand-in for it: {''.join(why).strip()}"
+        ) from error
 
 
 def _read_with_stubs(call: MetaflowCall) -> Flow:

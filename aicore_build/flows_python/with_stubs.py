@@ -8,6 +8,7 @@ In the environment:
     AICORE_BUILD_STUBS_ARE: `true` or `false`, what such a stand-in answers.
 """
 
+import abc
 import ast
 import os
 import runpy
@@ -30,7 +31,7 @@ def report(line: str) -> None:
         file.write(line + "\n")
 
 
-class StubType(type):
+class StubType(abc.ABCMeta):
     """A class stands in for everything: it can be called, inherited from, and asked for more."""
 
     stub_name = ""
@@ -41,10 +42,11 @@ class StubType(type):
         return make_stub("{}.{}".format(cls.stub_name, name))
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Leave a function that it decorates as it is; else stand in for the result."""
+        """Leave what it decorates as it is; else stand in for the result."""
         if not is_stub(cls):  # a class of the flow that inherits from one
             return super().__call__(*args, **kwargs)
-        decorates = len(args) == 1 and not kwargs and hasattr(args[0], "__code__")
+        decorates = len(args) == 1 and not kwargs and not isinstance(args[0], StubType)
+        decorates = decorates and (isinstance(args[0], type) or hasattr(args[0], "__code__"))
         return args[0] if decorates else make_stub(cls.stub_name + "()")
 
     def __bool__(cls) -> bool:
@@ -98,7 +100,12 @@ def is_stub(cls: type) -> bool:
 
 def make_stub(name: str) -> Any:
     """Make a stand-in for what has this name."""
-    return StubType(name.rpartition(".")[2], (), {"stub_name": name, "__module__": name})
+    body = {"stub_name": name, "__module__": name, "__init_subclass__": _accept_all}
+    return StubType(name.rpartition(".")[2], (), body)
+
+
+def _accept_all(*_: Any, **__: Any) -> None:
+    """Let a class of the flow inherit with any arguments."""
 
 
 class StubModule(ModuleType):
@@ -137,6 +144,8 @@ class StubFinder:
     def _is_for_the_flow(self) -> bool:
         frame: Optional[FrameType] = sys._getframe(2)
         while frame and "importlib" in frame.f_code.co_filename:
+            if frame.f_globals.get("__name__") == "importlib.util":
+                return False  # its find_spec only asks whether it is there
             frame = frame.f_back
         if frame is None:
             return False
@@ -149,20 +158,27 @@ def is_provided_for(path: str, line: int) -> bool:
     """Whether the import in this line is inside a `try` that catches its failure."""
     with open(path, "rb") as file:  # noqa: PTH123
         tree = ast.parse(file.read())
-    tries = (node for node in ast.walk(tree) if isinstance(node, ast.Try))
     return any(
         node.body[0].lineno <= line <= (node.body[-1].end_lineno or 0)
-        and any(catches(handler) for handler in node.handlers)
-        for node in tries
+        and any(catches(caught) for caught in caught_by(node))
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Try, ast.With))
     )
 
 
-def catches(handler: ast.ExceptHandler) -> bool:
-    """Whether a handler is for imports that fail."""
-    known = ("ImportError", "ModuleNotFoundError", "Exception", "BaseException")
-    kinds: List[ast.AST] = [handler.type] if handler.type else []
-    names = {node.id for kind in kinds for node in ast.walk(kind) if isinstance(node, ast.Name)}
-    return not kinds or bool(names & set(known))
+def caught_by(node: Any) -> List[Optional[ast.AST]]:
+    """The exceptions that a `try` or a `with suppress(…)` catches; None for all."""
+    if isinstance(node, ast.Try):
+        return [handler.type for handler in node.handlers]
+    calls = [item.context_expr for item in node.items]
+    return [call for call in calls if "suppress" in ast.dump(call)]
+
+
+def catches(caught: Optional[ast.AST]) -> bool:
+    """Whether imports that fail are among it."""
+    known = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+    nodes = ast.walk(caught) if caught else ()
+    return caught is None or any(isinstance(n, ast.Name) and n.id in known for n in nodes)
 
 
 if __name__ == "__main__":

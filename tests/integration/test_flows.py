@@ -228,6 +228,10 @@ def test_steps_that_disagree_on_a_package_of_their_image(folder: Path, python: s
 
 
 HEAVY = """\
+import importlib.util
+from abc import ABC, abstractmethod
+from contextlib import suppress
+
 import torch.nn as nn
 import pandas as pd
 from transformers import AutoModel, Trainer
@@ -237,10 +241,13 @@ try:
 except ImportError:
     cupy = None
 assert cupy is None
+with suppress(ImportError):
+    import jax
+assert importlib.util.find_spec("jax") is None
 
 
 class Net(nn.Module):
-    def __init__(self, width=torch.float32 if False else 8):
+    def __init__(self, width=8):
         super().__init__()
         self.width = width
 
@@ -250,7 +257,19 @@ def clean(table: pd.DataFrame | None = None, model: "AutoModel" = None) -> pd.Se
     return table
 
 
+class Table(pd.Model, ABC, table=True):
+    @abstractmethod
+    def rows(self): ...
+
+
+@nn.remote
+class Actor:
+    pass
+
+
 NET = Net()
+assert NET.width == 8
+assert isinstance(Actor(), Actor)
 """
 
 
