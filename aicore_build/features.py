@@ -124,13 +124,14 @@ def _elsewhere(flow: Flow, _: Settings) -> Iterator[str]:
 
 
 def _foreign(flow: Flow, _: Settings) -> Iterator[str]:
-    names = dict.fromkeys(name for step in flow.steps for name in step.foreign)
+    names = dict.fromkeys((*flow.foreign, *(n for step in flow.steps for n in step.foreign)))
     for name in names:
         if name not in ELSEWHERE:
             steps = [step for step in flow.steps if name in step.foreign]
+            where = _names(steps) if steps else "the flow"
             yield (
-                f"@{name} at {_names(steps)} comes from an extension of Metaflow: its code is "
-                "packed with the flow, but what it imports has to be in the image."
+                f"@{name} at {where} comes from an extension of Metaflow: its code is packed with "
+                "the flow, but what it imports has to be in the image."
             )
 
 
@@ -222,7 +223,11 @@ def _schedule(flow: Flow, _: Settings) -> Iterator[str]:
 
 
 def _schedule_with_required(flow: Flow, _: Settings) -> Iterator[str]:
-    bare = [p.name for p in flow.parameters if p.required and not p.has_default]
+    bare = [
+        parameter.name
+        for parameter in flow.parameters
+        if parameter.required and not parameter.has_default and parameter.kind != "Config"
+    ]
     if "schedule" in flow.decorators and bare:
         yield (
             f"@schedule with the required parameters {', '.join(bare)}, which have no default: "
@@ -301,6 +306,7 @@ FEATURES = (
     ),
     Feature(name="inherited steps", outcome="as Metaflow runs them", sap=A),
     Feature(name="`FlowMutator`, `StepMutator`", outcome="applied before anything is read", sap=A),
+    Feature(name="`@user_step_decorator`", outcome="its code is packed with the flow", sap=A),
     Feature(
         name="`Config`, `config_expr`",
         outcome="values of the time of `dev` and `prod`; `--config` behind `--`",

@@ -90,6 +90,9 @@ class Flow:
     decorators: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Attributes by the name of a decorator of the flow itself."""
 
+    foreign: tuple[str, ...] = ()
+    """Names of those that are not Metaflow's."""
+
     parameters: tuple[Parameter, ...] = ()
 
     package_suffixes: tuple[str, ...] = (".R", ".RDS", ".py")
@@ -272,6 +275,7 @@ def parse_flow(
         s3_endpoint=document["s3_endpoint"],
         steps=tuple(_parse_step(step) for step in document["steps"]),
         decorators=_attributes(document["decorators"]),
+        foreign=_foreign(document["decorators"]),
         parameters=tuple(Parameter(**parameter) for parameter in document["parameters"]),
         package_suffixes=tuple(document["package_suffixes"]),
         options=options,
@@ -287,7 +291,7 @@ def _parse_step(step: Mapping[str, Any]) -> Step:
         next=tuple(step["next"]),
         parallel=step["parallel"],
         added=tuple(d["name"] for d in step["decorators"] if not d["in_code"]),
-        foreign=tuple(d["name"] for d in step["decorators"] if _is_foreign(d["module"])),
+        foreign=_foreign(step["decorators"]),
     )
 
 
@@ -295,8 +299,9 @@ def _attributes(decorators: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[st
     return {decorator["name"]: decorator["attributes"] for decorator in decorators}
 
 
-def _is_foreign(module: str) -> bool:
-    return not module.startswith(("metaflow.", "metaflow_extensions.sap."))
+def _foreign(decorators: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    ours = ("metaflow.", "metaflow_extensions.sap.")
+    return tuple(d["name"] for d in decorators if not d["module"].startswith(ours))
 
 
 def _explain(

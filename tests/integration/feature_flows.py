@@ -23,7 +23,7 @@ NAMES = (
         "kubernetes",
     ),
     *("parallel", "project", "pypi", "pypi_base", "resources", "retry", "schedule", "secrets"),
-    *("step", "nvidia", "timeout", "tracked", "trigger"),
+    *("step", "nvidia", "timeout", "tracked", "trigger", "user_step_decorator"),
 )
 """What a flow may import from Metaflow."""
 
@@ -159,6 +159,10 @@ EXAMPLES: dict[str, Example] = {
     ),
     "inherited steps": Example(body=_INHERITED),
     "`FlowMutator`, `StepMutator`": of_a_flow(_MUTATORS, decorators="@Again", image=""),
+    "`@user_step_decorator`": of_a_flow(
+        "@user_step_decorator\ndef timed(step_name, flow, inputs, attributes):\n    yield\n\n\n",
+        decorators=f"{IMAGE}\n@timed",
+    ),
     "`Config`, `config_expr`": of_a_flow(
         "",
         body='config = Config("config", default="config.json")',

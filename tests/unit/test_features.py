@@ -140,3 +140,11 @@ def test_packages() -> None:
     assert uses_packages(make_step("a", pypi={"packages": {"b": "1"}, "disabled": False}))
     assert not uses_packages(make_step("a", pypi={"packages": {}, "disabled": False}))
     assert not uses_packages(make_step("a", conda={"packages": {"b": "1"}, "disabled": True}))
+
+
+def test_decorators_of_extensions_are_noted_where_they_are() -> None:
+    step = Step(name="a", image=CPU, decorators={"tracked": {}}, foreign=("tracked",))
+    flow = replace(make_flow(step), decorators={"watched": {}}, foreign=("watched",))
+    watched, tracked = judge(flow, Settings())
+    assert watched.startswith("@watched at the flow comes from an extension")
+    assert tracked.startswith("@tracked at step a comes from an extension")
