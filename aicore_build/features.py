@@ -50,7 +50,12 @@ class Feature:
 
     def verdict(self, flow: Flow) -> Verdict:
         """With the generator of this flow."""
-        return self.sap if flow.plugin_version else self.metaflow
+        return self.sap if uses_plugin(flow) else self.metaflow
+
+
+def uses_plugin(flow: Flow) -> bool:
+    """Whether SAP's plugin generates the workflow template; else Metaflow itself."""
+    return flow.plugin_version is not None
 
 
 def judge(flow: Flow, settings: Settings) -> tuple[str, ...]:
@@ -246,7 +251,7 @@ def _project(flow: Flow, _: Settings) -> Iterator[str]:
         yield (
             f"@project: the workflow template is {flow.name.lower()} in every branch, so that one "
             "takes the place of the other; --branch and --production don't reach the steps."
-            if flow.plugin_version
+            if uses_plugin(flow)
             else "@project: each branch has a workflow template of its own, and so an executable."
         )
 
