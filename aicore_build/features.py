@@ -4,9 +4,10 @@ One list, from which flows are judged and docs/flows.md has its table.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from aicore_build.errors import FlowError
 from aicore_build.flow import ELSEWHERE, PACKAGED_BY, Flow, Step
@@ -92,7 +93,7 @@ def _names(steps: Iterable[Step]) -> str:
 
 
 def _script(flow: Flow, _: Settings) -> Iterator[str]:
-    if not re.fullmatch(r"[\w.-]+", flow.script.name):
+    if not re.fullmatch(r"\w[\w.-]*", flow.script.name):
         yield (
             f"The file name {flow.script.name!r} has characters that a shell takes apart, and the "
             "steps' commands have it as it is: rename the file."
@@ -274,9 +275,28 @@ def _added(flow: Flow, _: Settings) -> Iterator[str]:
             )
 
 
+def argo_artifacts(step: Step, key: str) -> tuple[Mapping[str, Any], ...]:
+    """The artifacts of a step's @argo.
+
+    Args:
+        step: with or without @argo.
+        key: input_artifacts or output_artifacts.
+
+    Raises:
+        FlowError: they are not a list of dicts.
+    """
+    artifacts = step.decorators.get("argo", {}).get(key) or []
+    if not isinstance(artifacts, list) or not all(isinstance(a, Mapping) for a in artifacts):
+        raise FlowError(
+            f"The {key} of @argo at step {step.name} are not a list of dicts.\n"
+            f'Write @argo({key}=[{{"name": "model", "path": "/tmp/model"}}]).'
+        )
+    return tuple(artifacts)
+
+
 def _artifact_kind(flow: Flow, settings: Settings) -> Iterator[str]:
     for step in _at(flow, "argo"):
-        for artifact in step.decorators["argo"].get("output_artifacts") or []:
+        for artifact in argo_artifacts(step, "output_artifacts"):
             name, given = artifact.get("name"), artifact.get("globalName")
             if not given:
                 yield (

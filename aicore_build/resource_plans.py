@@ -65,13 +65,21 @@ def ask_of(step: Step) -> Ask | None:
     asked = {}
     for name, default in _DEFAULTS.items():
         values = [
-            float(step.decorators[decorator].get(name) or 0)
+            _number(step.decorators[decorator].get(name))
             for decorator in ("resources", "kubernetes")
             if decorator in step.decorators
         ]
         value = max(values, default=0.0)
         asked[name] = 0.0 if value == default else value
     return Ask(**asked) if any(asked.values()) else None
+
+
+def _number(value: object) -> float:
+    """A value of the flow's as a number; 0 where it is none, which is Metaflow's to refuse."""
+    try:
+        return float(str(value or 0))
+    except ValueError:
+        return 0.0
 
 
 def smallest_plan(ask: Ask) -> ResourcePlan | None:

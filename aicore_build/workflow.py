@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aicore_build.errors import FlowError, GeneratorError, SettingsError
+from aicore_build.features import argo_artifacts
 from aicore_build.flow import Flow, Step
 from aicore_build.settings import Settings
 
@@ -45,7 +46,7 @@ def plan_completion(flow: Flow, settings: Settings) -> Completion:
     Raises:
         SettingsError: a mandatory setting is missing (all that are missing are named), or a label
             is not valid.
-        FlowError: a step's @argo has labels that are not a dict.
+        FlowError: a step's @argo has labels that are not a dict, or artifacts that are not a list.
     """
     missing = [
         name for name in ("scenario_id", "scenario_name", "version") if not getattr(settings, name)
@@ -88,10 +89,9 @@ def _artifact_annotations(flow: Flow) -> dict[str, str]:
     """How AI Core is to register the artifacts of @argo: inputs as datasets, outputs as models."""
     found = {}
     for step in flow.steps:
-        argo = step.decorators.get("argo", {})
-        for artifact in argo.get("input_artifacts") or []:
+        for artifact in argo_artifacts(step, "input_artifacts"):
             found[str(artifact.get("name"))] = ("dataset", str(artifact.get("name")))
-        for artifact in argo.get("output_artifacts") or []:
+        for artifact in argo_artifacts(step, "output_artifacts"):
             if artifact.get("globalName"):
                 found[str(artifact["globalName"])] = ("model", str(artifact.get("name")))
     return {

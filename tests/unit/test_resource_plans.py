@@ -29,6 +29,7 @@ DEFAULTS = {"cpu": "1", "memory": "4096", "gpu": None}
             Ask(cpu=2, memory=0, gpu=0),
             id="@resources alone",
         ),
+        pytest.param({"cpu": "two", "memory": "4 GB", "gpu": None}, None, None, id="no numbers"),
     ],
 )
 def test_what_a_step_asks_for(

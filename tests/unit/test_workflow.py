@@ -334,3 +334,10 @@ def test_artifacts_of_argo_are_described() -> None:
         "artifacts.ai.sap.com/housing.name": "out",
         "artifacts.ai.sap.com/housing.x": "y",
     }
+
+
+@pytest.mark.parametrize("artifacts", [{"name": "a"}, ["a"], "a"], ids=["dict", "texts", "text"])
+def test_artifacts_that_are_no_list_of_dicts(artifacts: object) -> None:
+    flow = make_flow(make_step("train", argo={"input_artifacts": artifacts}))
+    with pytest.raises(FlowError, match="input_artifacts of @argo at step train are not a list"):
+        plan_completion(flow, Settings(**MANDATORY))
