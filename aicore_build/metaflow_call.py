@@ -17,7 +17,7 @@ _BAKED = Path(__file__).parent / "flows_python" / "baked"
 _WITH_STUBS = Path(__file__).parent / "flows_python" / "with_stubs.py"
 """Runs a flow with stand-ins for what is not installed."""
 
-OWN_OPTIONS = ("--datastore", "--datastore-root", "--environment", "--quiet", "--not-quiet")
+OWN_OPTIONS = ("--datastore", "--datastore-root", "--environment")
 """Top-level options that are ours to give."""
 
 
