@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from aicore_build import __version__
-from aicore_build.errors import AicoreBuildError
+from aicore_build.errors import AicoreBuildError, VerifyError
 from aicore_build.settings import Settings, key_of, load_settings
 
 if TYPE_CHECKING:
@@ -82,6 +82,23 @@ def main(*, debug: bool) -> None:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
 
 
+def _only_options(
+    _context: click.Context, _argument: click.Parameter, words: tuple[str, ...]
+) -> tuple[str, ...]:
+    if words and not words[0].startswith("-"):
+        raise click.UsageError(f"Got unexpected extra argument ({words[0]})")
+    return words
+
+
+_metaflow_options = click.argument(
+    "further_options",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    callback=_only_options,
+    metavar="[-- METAFLOW-OPTIONS]",
+)
+
+
 def _with_settings(command: Command) -> Command:
     """Add a flag for each setting that has one."""
     for setting in reversed(fields(Settings)):
@@ -121,6 +138,7 @@ def _of_a_build(command: Command) -> Command:
 @main.command()
 @click.option("--no-template", is_flag=True, help="Write no workflow template.")
 @_of_a_build
+@_metaflow_options
 @_with_settings
 def dev(*, no_template: bool, push: bool, force: bool, **given: Any) -> None:  # noqa: ANN401
     """Build and push the images for experiments.
@@ -150,6 +168,7 @@ def dev(*, no_template: bool, push: bool, force: bool, **given: Any) -> None:  #
     help="Write the images into an OCI image layout, not into the registry.",
 )
 @_of_a_build
+@_metaflow_options
 @_with_settings
 def prod(
     *,
@@ -268,6 +287,7 @@ def lint(
     help="Ask the registry: say why each image would be built, and what changed.",
 )
 @_json
+@_metaflow_options
 @_with_settings
 def plan(*, explained: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401
     """Show what dev and prod would do; touch nothing.
@@ -335,16 +355,127 @@ def render(folder: Path, *, embed: bool, as_json: bool, **given: Any) -> None:  
         click.echo("\n".join(folders.values()))
 
 
+def _pairs(
+    _context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """Options NAME=VALUE as a table."""
+    pairs = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{text!r} is not {parameter.metavar}.")
+        pairs[name] = value
+    return pairs
+
+
+@main.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.option("--quick", is_flag=True, help="Only look into the images: seconds, and no S3.")
+@click.option(
+    "--parameter",
+    "parameters",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_pairs,
+    help="A parameter of the workflow; may be repeated.",
+)
+@click.option(
+    "--secret",
+    "secrets",
+    metavar="NAME=FILE",
+    multiple=True,
+    callback=_pairs,
+    help="What is in a secret, a line KEY=value each. Default for the object store's: the "
+    "environment's AWS variables.",
+)
+@click.option("--writable-root", is_flag=True, help="Let steps write wherever user 65534 may.")
+@click.option(
+    "--network",
+    metavar="NAME",
+    help="Docker network of the steps. Default: host if the store is on loopback, else bridge.",
+)
+@click.option(
+    "--logs",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep what each step says in a file of its own.",
+)
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the report as a page.",
+)
+@_json
+@_with_settings
+def verify(  # noqa: PLR0913 - an argument for each option
+    *,
+    file: Path | None,
+    quick: bool,
+    parameters: dict[str, str],
+    secrets: dict[str, str],
+    writable_root: bool,
+    network: str | None,
+    logs: Path | None,
+    html: Path | None,
+    as_json: bool,
+    **given: Any,  # noqa: ANN401
+) -> None:
+    """Run a workflow template on this machine as SAP AI Core would.
+
+    Each step runs in its image by digest, as user 65534 without any privilege, on this machine's
+    Docker Engine. FILE is the workflow template; default: that of the flow.
+    """
+    path, settings = _template(file, given)
+    from aicore_build.progress import reporter  # noqa: PLC0415
+    from aicore_build.verify.options import Options  # noqa: PLC0415
+    from aicore_build.verify.text import render_text  # noqa: PLC0415
+    from aicore_build.verify.verify import verify as run  # noqa: PLC0415
+
+    options = Options(
+        quick=quick,
+        parameters=parameters,
+        secrets={name: Path(value) for name, value in secrets.items()},
+        writable_root=writable_root,
+        network=network,
+        logs=logs,
+    )
+    with reporter(verbose=True) as report:
+        found = run(path, settings, options, report)
+    if html:
+        from aicore_build.result import write_whole  # noqa: PLC0415
+        from aicore_build.verify.page import render_page  # noqa: PLC0415
+
+        write_whole(html, render_page(found))
+    click.echo(json.dumps(found.as_json(), indent=2) if as_json else render_text(found))
+    if not found.ok:
+        sys.exit(VerifyError.exit_code)
+
+
+def _template(file: Path | None, given: dict[str, Any]) -> tuple[Path, Settings]:
+    """The workflow template that is meant, and the settings of its folder."""
+    if file:
+        folder = Path(given["flow"]).expanduser().parent if given["flow"] else Path()
+        return file, load_settings(given, folder.resolve())
+    script, settings = _load(given)
+    from aicore_build.lint.files import flow_template  # noqa: PLC0415
+
+    return flow_template(script, settings), settings
+
+
 def _load(given: dict[str, Any]) -> tuple[Path, Settings]:
     """Find the flow, and the settings that are its own."""
+    further = given.pop("further_options", ())
     if given["flow"]:
         script = Path(given["flow"]).expanduser()
-        return script, load_settings(given, script.parent.resolve())
-    from aicore_build.flow import find_flow  # noqa: PLC0415
+        settings = load_settings(given, script.parent.resolve())
+    else:
+        from aicore_build.flow import find_flow  # noqa: PLC0415
 
-    here = Path.cwd()
-    settings = load_settings(given, here)
-    return settings.flow or find_flow(here), settings
+        here = Path.cwd()
+        settings = load_settings(given, here)
+        script = settings.flow or find_flow(here)
+    return script, replace(settings, metaflow_options=(*settings.metaflow_options, *further))
 
 
 def _show(result: "Result", *, as_json: bool) -> None:

@@ -121,7 +121,7 @@ def contents(script: Path, settings: Settings) -> Contents:
         FlowError: the flow can't be read.
         PackageError: the package can't be made.
     """
-    flow = read_flow(script, settings.python)
+    flow = read_flow(script, settings.python, settings.metaflow_options)
     with tempfile.TemporaryDirectory(prefix="aicore-build-") as folder:
         path = Path(folder) / "job.tar"
         sha1 = save_package(flow, path, settings.generator_timeout)

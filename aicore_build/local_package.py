@@ -6,7 +6,8 @@ from pathlib import Path
 
 from aicore_build.errors import PackageError
 from aicore_build.flow import Flow, metaflow_environment, shorten_traceback
-from aicore_build.process import ProcessError, run
+from aicore_build.metaflow_call import run_metaflow
+from aicore_build.process import ProcessError
 
 
 def save_package(flow: Flow, path: Path, timeout: float) -> str:
@@ -23,13 +24,12 @@ def save_package(flow: Flow, path: Path, timeout: float) -> str:
     Raises:
         PackageError: Metaflow failed, or wrote none.
     """
-    command = [flow.python, flow.script.name, "--quiet", "--no-pylint"]
     # @kubernetes asks for S3 when it is set up; any root will do, since nothing is uploaded.
-    command += ["--datastore=s3", "--datastore-root=s3://aicore-build/package"]
-    command += ["package", "save", str(path)]
+    arguments = ["--datastore=s3", "--datastore-root=s3://aicore-build/package"]
+    arguments += ["package", "save", str(path)]
     environment = metaflow_environment(os.environ)
     try:
-        run(command, cwd=flow.script.parent, environment=environment, timeout=timeout)
+        run_metaflow(flow.call, arguments, environment=environment, timeout=timeout)
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha1").hexdigest()
     except ProcessError as error:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from aicore_build.errors import SettingsError
 from aicore_build.flow import Flow, read_flow
-from aicore_build.plan import ImagePlan, plan_images, unused_settings
+from aicore_build.plan import ImagePlan, plan_images
+from aicore_build.run import all_notes
 from aicore_build.settings import Settings
 from aicore_build.workflow import plan_completion
 
@@ -90,9 +91,9 @@ class Overview:
 
 def overview(script: Path, settings: Settings) -> Overview:
     """Read a flow and plan its images; touches nothing."""
-    flow = read_flow(script, settings.python)
+    flow = read_flow(script, settings.python, settings.metaflow_options)
     images = plan_images(flow, settings)
-    notes = list(unused_settings(flow, settings))
+    notes = list(all_notes(flow, images, settings))
     try:
         plan_completion(flow, settings)
     except SettingsError as error:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aicore_build.errors import FlowError, GeneratorError, SettingsError
+from aicore_build.features import judge, uses_packages
 from aicore_build.flow import Flow, Step, plugin_missing
+from aicore_build.libraries import image_libraries
 from aicore_build.reference import (
     ImageReference,
     Repository,
@@ -74,12 +76,14 @@ def plan_images(flow: Flow, settings: Settings) -> tuple[ImagePlan, ...]:
     """Plan one image per distinct image reference, in the order of the flow's steps.
 
     Raises:
-        FlowError: a step has no image, or one that is no image reference or too long.
+        FlowError: a step has no image, or one that is no image reference or too long; the flow has
+            what can't run on SAP AI Core; or steps that share an image disagree on a package.
         GeneratorError: the plugin, whose version goes into the images, is not installed.
         SettingsError: two images would be pushed to one place.
     """
     if flow.plugin_version is None:
         raise GeneratorError(plugin_missing(flow.python, "The plugin sap-ai-core-metaflow"))
+    judge(flow, settings)
     plans: dict[str, ImagePlan] = {}
     for step in flow.steps:
         text = _image_of(step, settings)
@@ -88,7 +92,7 @@ def plan_images(flow: Flow, settings: Settings) -> tuple[ImagePlan, ...]:
         if known is not plan:
             plans[str(plan.reference)] = replace(known, steps=(*known.steps, step.name))
     _refuse_unusable_targets(tuple(plans.values()))
-    return tuple(plans.values())
+    return tuple(_with_packages(plan, flow) for plan in plans.values())
 
 
 def plan_dev_builds(images: Iterable[ImagePlan]) -> tuple[DevBuild, ...]:
@@ -101,6 +105,16 @@ def plan_dev_builds(images: Iterable[ImagePlan]) -> tuple[DevBuild, ...]:
         DevBuild(environment=environment, images=tuple(images))
         for environment, images in builds.items()
     )
+
+
+def _with_packages(plan: ImagePlan, flow: Flow) -> ImagePlan:
+    """Add the packages of @pypi and @conda to the libraries of an image that we make."""
+    steps = [step for step in flow.steps if step.name in plan.steps]
+    libraries = image_libraries(steps, str(plan.reference))
+    if plan.environment is None or plan.environment.dockerfile:
+        return plan
+    requirements = (*plan.environment.requirements, *libraries)
+    return replace(plan, environment=replace(plan.environment, requirements=requirements))
 
 
 def _image_of(step: Step, settings: Settings) -> str:
@@ -187,6 +201,20 @@ def _refuse_unusable_targets(plans: tuple[ImagePlan, ...]) -> None:
                 f"The prod images of {other.reference} and {plan.reference} would both be pushed "
                 f"to {target}.\nGive one of them another tag."
             )
+
+
+def flow_notes(flow: Flow, images: Iterable[ImagePlan], settings: Settings) -> tuple[str, ...]:
+    """Say what of the flow is otherwise on SAP AI Core, and which packages nobody installs."""
+    packaged = {step.name for step in flow.steps if uses_packages(step)}
+    notes = list(judge(flow, settings))
+    for image in images:
+        steps = [name for name in image.steps if name in packaged]
+        if steps and (image.environment is None or image.environment.dockerfile):
+            notes.append(
+                f"{image.reference} is not made by aicore-build: the packages of @pypi and @conda "
+                f"at {', '.join(steps)} have to be in it."
+            )
+    return tuple(notes)
 
 
 def unused_settings(flow: Flow, settings: Settings) -> tuple[str, ...]:

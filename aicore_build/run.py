@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aicore_build.flow import Flow, read_flow
+from aicore_build.hints import hints
 from aicore_build.layout import Layout
-from aicore_build.plan import ImagePlan, plan_images, unused_settings
+from aicore_build.plan import ImagePlan, flow_notes, plan_images, unused_settings
 from aicore_build.progress import Reporter
 from aicore_build.registry import RegistryClient
 from aicore_build.settings import Settings
@@ -81,8 +82,17 @@ def read_and_plan(
     script: Path, settings: Settings, reporter: Reporter
 ) -> tuple[Flow, tuple[ImagePlan, ...]]:
     """Read the flow and plan its images; say which settings have no effect on it."""
-    flow = read_flow(script, settings.python)
+    flow = read_flow(script, settings.python, settings.metaflow_options)
     images = plan_images(flow, settings)
-    for note in unused_settings(flow, settings):
+    for note in all_notes(flow, images, settings):
         reporter.note(note)
     return flow, images
+
+
+def all_notes(flow: Flow, images: tuple[ImagePlan, ...], settings: Settings) -> tuple[str, ...]:
+    """What the user should know of a flow and its settings before anything is done."""
+    return (
+        *unused_settings(flow, settings),
+        *flow_notes(flow, images, settings),
+        *hints(flow),
+    )

@@ -96,6 +96,11 @@ def _texts(value: object, _folder: Path) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _options(value: object, folder: Path) -> tuple[str, ...]:
+    """Options of a command line: words, as a shell splits them, or a list of them."""
+    return tuple(shlex.split(value)) if isinstance(value, str) else _texts(value, folder)
+
+
 def _labels(value: object, _folder: Path) -> Mapping[str, str]:
     if not isinstance(value, dict) or not all(isinstance(part, str) for part in value.values()):
         raise TypeError("a table of texts")
@@ -107,7 +112,7 @@ def _requirements(value: object, folder: Path) -> tuple[str, ...]:
     if isinstance(value, str):
         return read_requirements(_file(value, folder))
     lines = _texts(value, folder)
-    _check_requirements(lines, "the settings")
+    check_requirements(lines, "the settings")
     return lines
 
 
@@ -159,6 +164,12 @@ class Settings:
         sys.executable,
         "The flow's Python interpreter. Default: the one that runs aicore-build.",
         read=_command,
+    )
+    metaflow_options: tuple[str, ...] = _setting(
+        (),
+        'Top-level options for Metaflow, for example "--with retry"; on the command line also '
+        "behind --.",
+        read=_options,
     )
     base_image: str | None = _setting(
         None,
@@ -354,7 +365,7 @@ def read_requirements(path: Path, *, reading: tuple[Path, ...] = ()) -> tuple[st
             lines += read_requirements(inner, reading=(*reading, path.resolve()))
         elif line:
             lines.append(line)
-    _check_requirements(lines, str(path))
+    check_requirements(lines, str(path))
     return tuple(lines)
 
 
@@ -365,7 +376,12 @@ _OF_THIS_MACHINE = re.compile(
 """Requirements that name files: of this machine, which the build hasn't."""
 
 
-def _check_requirements(lines: Iterable[str], source: str) -> None:
+def check_requirements(lines: Iterable[str], source: str) -> None:
+    """Refuse requirements that can't work in a build or would leak in an image.
+
+    Raises:
+        ValueError: there is one.
+    """
     for line in lines:
         if re.search(r"://[^/\s]*@", line) and "://git@" not in line:
             raise ValueError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aicore_build.errors import FlowError, GeneratorError, SettingsError
+from aicore_build.features import argo_artifacts
 from aicore_build.flow import Flow, Step
 from aicore_build.settings import Settings
 
@@ -45,7 +46,7 @@ def plan_completion(flow: Flow, settings: Settings) -> Completion:
     Raises:
         SettingsError: a mandatory setting is missing (all that are missing are named), or a label
             is not valid.
-        FlowError: a step's @argo has labels that are not a dict.
+        FlowError: a step's @argo has labels that are not a dict, or artifacts that are not a list.
     """
     missing = [
         name for name in ("scenario_id", "scenario_name", "version") if not getattr(settings, name)
@@ -64,6 +65,7 @@ def plan_completion(flow: Flow, settings: Settings) -> Completion:
             "ai.sap.com/version": str(settings.version),
         },
         annotations={
+            **_artifact_annotations(flow),
             **settings.annotations,
             "scenarios.ai.sap.com/name": str(settings.scenario_name),
             "executables.ai.sap.com/name": settings.executable_name or flow.name.lower(),
@@ -81,6 +83,22 @@ def plan_completion(flow: Flow, settings: Settings) -> Completion:
         for key, value in labels.items():
             _check_label(key, value)
     return completion
+
+
+def _artifact_annotations(flow: Flow) -> dict[str, str]:
+    """How AI Core is to register the artifacts of @argo: inputs as datasets, outputs as models."""
+    found = {}
+    for step in flow.steps:
+        for artifact in argo_artifacts(step, "input_artifacts"):
+            found[str(artifact.get("name"))] = ("dataset", str(artifact.get("name")))
+        for artifact in argo_artifacts(step, "output_artifacts"):
+            if artifact.get("globalName"):
+                found[str(artifact["globalName"])] = ("model", str(artifact.get("name")))
+    return {
+        f"artifacts.ai.sap.com/{key}.{part}": value
+        for key, values in found.items()
+        for part, value in zip(("kind", "name"), values, strict=True)
+    }
 
 
 def _pod_labels(step: Step, settings: Settings) -> Mapping[str, str]:

@@ -1,6 +1,7 @@
-"""The parts of the README that are made from the program: `make readme` writes them."""
+"""The parts of the documentation that are made from the program: `make readme` writes them."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -8,14 +9,25 @@ import click
 from click.testing import CliRunner
 
 from aicore_build import cli
+from aicore_build.features import as_table
 from aicore_build.settings import Settings, key_of
 
 README = Path(__file__).parent.parent / "README.md"
+FLOWS = README.parent / "docs" / "flows.md"
 
 
 def update(text: str) -> str:
     """The README with these parts as they are now."""
     parts = {"help": _help(), "settings": _settings(), "exit codes": _exit_codes()}
+    return _replace(text, parts)
+
+
+def update_flows(text: str) -> str:
+    """The page on flows with its table as it is now."""
+    return _replace(text, {"features": f"{as_table()}\n"})
+
+
+def _replace(text: str, parts: Mapping[str, str]) -> str:
     for name, content in parts.items():
         between = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         assert between.search(text), name
@@ -52,4 +64,5 @@ def _escape(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(update(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page, update_page in ((README, update), (FLOWS, update_flows)):
+        page.write_text(update_page(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from aicore_build import store
 from aicore_build.errors import AicoreBuildError, GeneratorError, StoreError
-from aicore_build.flow import Flow, metaflow_environment, put_first_on_path, shorten_traceback
-from aicore_build.process import ProcessError, run
+from aicore_build.flow import Flow, metaflow_environment, shorten_traceback
+from aicore_build.metaflow_call import put_first_on_path, run_metaflow
+from aicore_build.process import ProcessError
 from aicore_build.workflow import Json
 
 _STAND_IN = Path(__file__).parent / "stand_in"
@@ -33,13 +34,18 @@ def generate(flow: Flow, *, embedded: bool, timeout: float) -> Json:
             "Set METAFLOW_DATASTORE_SYSROOT_S3=s3://bucket/prefix, in the environment or in "
             "~/.metaflowconfig/config.json."
         )
-    command = [flow.python, flow.script.name, "--quiet", "--no-pylint", "--datastore=s3"]
-    command += ["argo", "create", "--only-json", *(["--embedded"] if embedded else [])]
+    command = [
+        "--datastore=s3",
+        "argo",
+        "create",
+        "--only-json",
+        *(["--embedded"] if embedded else []),
+    ]
     # Metaflow tries a failing store for more than a minute before it says so.
     environment = {"METAFLOW_S3_RETRY_COUNT": "0", **metaflow_environment(os.environ)}
     put_first_on_path(environment, _STAND_IN)
     try:
-        stdout = run(command, cwd=flow.script.parent, environment=environment, timeout=timeout)
+        stdout = run_metaflow(flow.call, command, environment=environment, timeout=timeout)
     except ProcessError as error:
         raise _explain(error, flow) from error
     return parse_generated(stdout)

@@ -1,5 +1,6 @@
 """What several unit tests start from."""
 
+import hashlib
 import io
 import json
 import tarfile
@@ -85,3 +86,13 @@ def make_package(
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return path
+
+
+def sha1(path: Path) -> str:
+    return hashlib.sha1(path.read_bytes()).hexdigest()
+
+
+def sums(*names: str) -> bytes:
+    """What a package of `make_package` has for hashes."""
+    lines = (f"{hashlib.sha256(name.encode()).hexdigest()}  {name}\n" for name in names)
+    return "".join(lines).encode()

@@ -22,9 +22,9 @@ from aicore_build.settings import Settings
 from tests.unit.make import CPU, DIGEST, a_lock, make_flow, sweep_flow
 
 COMMANDS = ("dev", "prod", "plan", "render", "check-lock", "package")
-"""With `lint`, whose own tests are in test_lint_files.py, all that there are."""
+"""With `lint` and `verify`, which have tests of their own, all that there are."""
 
-HELP = [(), *((name,) for name in (*COMMANDS, "lint"))]
+HELP = [(), *((name,) for name in (*COMMANDS, "lint", "verify"))]
 ERRORS = [
     value
     for value in vars(errors).values()
@@ -330,4 +330,16 @@ def test_check_lock_of_a_file_looks_for_no_flow(here: Here) -> None:
     here.run("check-lock", a_check(here.folder, there=True), "deploy/x.lock.json")
     path, settings = here.called_with[:2]
     assert path == Path("deploy/x.lock.json")
+    assert settings.jobs == 2
+
+
+@pytest.mark.parametrize("command", ["plan", "dev", "prod"])
+def test_what_stands_behind_two_hyphens_goes_to_metaflow(here: Here, command: str) -> None:
+    (here.folder / "aicore-build.toml").write_text('metaflow-options = ["--with", "retry"]')
+    outcome = an_overview() if command == "plan" else a_result(None)
+    words = ["--config", "c", "f.json", "--branch=a,b"]
+    answer = here.run(command, outcome, "--jobs", "2", "--", *words)
+    assert answer.exit_code == 0, answer.output
+    settings = here.called_with[1]
+    assert settings.metaflow_options == ("--with", "retry", *words)
     assert settings.jobs == 2

@@ -5,9 +5,10 @@ import pytest
 from aicore_build.context import BuildContext, dev_context, prod_context
 from aicore_build.errors import SettingsError
 from aicore_build.layer import Entry
+from aicore_build.package import sums_name
 from aicore_build.plan import Environment
 from aicore_build.settings import Settings
-from tests.unit.make import make_package
+from tests.unit.make import make_package, sha1, sums
 
 PLAIN = Environment(base_image="python:3.11-slim", requirements=("awscli", "torch==2.4"))
 
@@ -95,6 +96,7 @@ def test_a_prod_image_has_the_package_extracted(tmp_path: Path) -> None:
     assert context.dockerfile.startswith("FROM python@sha256:12\nCOPY user /user\n")
     assert files(context) == {
         "user/home/flow.py": (0o644, b"flow.py"),
+        f"user/{sums_name(sha1(package))}": (0o644, sums("flow.py")),
         "user/home": (0o777, None),
         "user/home/.metaflow": (0o777, None),
     }

@@ -1,12 +1,14 @@
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from aicore_build.errors import FlowError, SettingsError
 from aicore_build.flow import find_flow, metaflow_environment, read_flow, shorten_traceback
-from tests.unit.make import CPU, GPU, sweep_flow
+from aicore_build.metaflow_call import MetaflowCall
+from tests.unit.make import CPU, GPU, make_flow, make_step, sweep_flow
 
 
 def write(folder: Path, **files: str) -> None:
@@ -183,3 +185,30 @@ def test_what_is_no_traceback_is_kept() -> None:
     shortened = shorten_traceback(f"{text}\nValidity checker found an issue\n", Path("/flows"))
     assert shortened.splitlines()[0] == "  line 12"
     assert shortened.splitlines()[-3:] == ["  line 29", "", "  Validity checker found an issue"]
+
+
+def test_call_of_a_flow_is_what_its_decorators_and_imports_need() -> None:
+    plain = sweep_flow()
+    assert plain.call == MetaflowCall(python="/venv/bin/python", script=plain.script)
+    packaged = make_flow(make_step("start", pypi={"packages": {}}))
+    assert packaged.call.baked
+    special = replace(
+        plain, options=("--with", "retry"), stubs=("torch",), decorators={"trigger": {}}
+    )
+    assert special.call == MetaflowCall(
+        python="/venv/bin/python",
+        script=plain.script,
+        options=("--with", "retry"),
+        triggered=True,
+        stubs=True,
+    )
+
+
+def test_what_is_recorded_of_steps() -> None:
+    start, train, *_ = sweep_flow().steps
+    assert (start.kind, start.next, start.parallel) == ("foreach", ("train_model",), False)
+    assert (train.added, train.foreign) == ((), ())
+    assert [(p.name, p.kind, p.required, p.has_default) for p in sweep_flow().parameters] == [
+        ("rounds", "Parameter", False, True),
+        ("target", "Parameter", False, False),
+    ]

@@ -14,7 +14,7 @@ from tests.unit.make import CPU, GPU, make_flow, sweep_flow
 
 
 def overview_of(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Overview:
-    monkeypatch.setattr("aicore_build.overview.read_flow", lambda _script, _python: sweep_flow())
+    monkeypatch.setattr("aicore_build.overview.read_flow", lambda *_: sweep_flow())
     return overview(Path("sweepflow.py"), settings)
 
 

@@ -15,9 +15,10 @@ from aicore_build.package import (
     find_package,
     package_entries,
     raw_entries,
+    sums_name,
 )
 from aicore_build.workflow import container_templates
-from tests.unit.make import SHA1, make_package, recorded
+from tests.unit.make import SHA1, make_package, recorded, sha1, sums
 
 KEY = f"metaflow/SweepFlow/data/b9/{SHA1}"
 
@@ -182,6 +183,7 @@ def test_entries_are_readable_for_everybody_whatever_their_mode(tmp_path: Path) 
         "user/home/lib": (0o755, True),
         "user/home/lib/x.py": (0o644, False),
         "user/home/flow.py": (0o644, False),
+        f"user/{sums_name(sha1(package))}": (0o644, False),
         "user/home": (0o777, True),
         "user/home/.metaflow": (0o777, True),
     }
@@ -189,11 +191,21 @@ def test_entries_are_readable_for_everybody_whatever_their_mode(tmp_path: Path) 
 
 def test_entries_can_be_read_in_any_order(tmp_path: Path) -> None:
     package = make_package(tmp_path / "job.tar", "a.py", "b.py")
-    with package_entries(package, "home") as entries:
+    with package_entries(package, "user/home") as entries:
         for entry in reversed(entries):
-            if entry.open:
+            if entry.open and entry.name.startswith("user/home/"):
                 with entry.open() as content:
-                    assert f"home/{content.read().decode()}" == entry.name
+                    assert f"user/home/{content.read().decode()}" == entry.name
+
+
+def test_the_hashes_of_all_files_lie_beside_the_home(tmp_path: Path) -> None:
+    package = make_package(tmp_path / "job.tar", "b.py", member("lib", tarfile.DIRTYPE), "a.py")
+    with package_entries(package, "user/home") as entries:
+        (listed,) = [entry for entry in entries if entry.name.startswith("user/code-package-")]
+        assert listed.name == f"user/code-package-{sha1(package)}.sha256"
+        assert listed.open
+        with listed.open() as content:
+            assert content.read() == sums("a.py", "b.py", "flow.py")
 
 
 def test_a_package_that_ends_too_early_is_refused(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@ from pathlib import Path
 import pytest
 
 from aicore_build.errors import FlowError, GeneratorError, SettingsError
+from aicore_build.flow import Step
 from aicore_build.plan import (
     Environment,
     ImagePlan,
+    flow_notes,
     plan_dev_builds,
     plan_images,
     unused_settings,
@@ -259,3 +261,46 @@ def test_docker_hub_by_its_other_name() -> None:
 def test_a_registry_that_begins_no_reference_is_refused(registry: str) -> None:
     with pytest.raises(SettingsError, match="registry"):
         plan_images(make_flow(images={"start": "x.io/t:1"}), Settings(registry=registry))
+
+
+def packaged(name: str, image: str = CPU, **packages: str) -> Step:
+    return make_step(name, image, pypi={"packages": packages, "python": None, "disabled": False})
+
+
+def test_packages_of_the_flow_stand_behind_the_libraries_of_the_settings() -> None:
+    flow = make_flow(packaged("start", torch="2.4"), packaged("train", GPU), make_step("end"))
+    cpu, gpu = plan_images(flow, Settings(requirements=("pandas",)))
+    assert cpu.environment
+    assert gpu.environment
+    assert cpu.environment.requirements == (*NEEDED, "pandas", "torch==2.4")
+    assert gpu.environment.requirements == (*NEEDED, "pandas")
+    assert flow_notes(flow, (cpu, gpu), Settings()) == ()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(Settings(registry="other.io"), id="used as it is"),
+        pytest.param(
+            Settings(images={CPU: ImageSettings(dockerfile=Path("Dockerfile.own"))}), id="own file"
+        ),
+    ],
+)
+def test_packages_of_an_image_that_is_not_ours_are_noted(settings: Settings) -> None:
+    flow = make_flow(packaged("start", torch="2.4"), make_step("end"))
+    images = plan_images(flow, settings)
+    assert not images[0].environment or not images[0].environment.requirements
+    [note] = flow_notes(flow, images, settings)
+    assert note.startswith(f"{CPU} is not made by aicore-build: ")
+    assert "at start have to be in it" in note
+
+
+def test_steps_that_disagree_on_a_package_need_two_images() -> None:
+    flow = make_flow(packaged("start", torch="2.4"), packaged("end", torch="2.5"))
+    with pytest.raises(FlowError, match=f"share the image {CPU}"):
+        plan_images(flow, Settings())
+
+
+def test_what_cannot_run_there_is_refused_before_anything_is_planned() -> None:
+    with pytest.raises(FlowError, match="AWS Batch"):
+        plan_images(make_flow(make_step("start", None, batch={})), Settings())

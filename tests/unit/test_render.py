@@ -33,7 +33,7 @@ class Rendering:
         self.reporter = Notes()
 
     def _use(self, monkeypatch: pytest.MonkeyPatch, flow: Flow) -> None:
-        monkeypatch.setattr("aicore_build.run.read_flow", lambda _script, _python: flow)
+        monkeypatch.setattr("aicore_build.run.read_flow", lambda *_: flow)
 
     def into(self, folder: Path, settings: Settings) -> dict[str, str]:
         return render(Path("trainflow.py"), settings, self.reporter, folder, embed=False)
@@ -157,7 +157,7 @@ def test_references_that_look_alike_as_folders_have_one_each(
     rendering = Rendering(monkeypatch, tmp_path)
     monkeypatch.setattr(
         "aicore_build.run.read_flow",
-        lambda _script, _python: make_flow(images={"start": "r.io/a/b:1", "end": "r.io/a-b:1"}),
+        lambda *_: make_flow(images={"start": "r.io/a/b:1", "end": "r.io/a-b:1"}),
     )
     settings = Settings(images={"r.io/a/b:1": ImageSettings(base_image="x")})
     assert len(set(rendering.into(rendering.folder, settings).values())) == 2

@@ -79,6 +79,7 @@ def test_every_setting_with_a_flag_is_read_from_it(loaded: Loaded, tmp_path: Pat
         "output": (path, Path(path)),
         "builder": ("registry", BuilderName.REGISTRY),
         "plain-http": ("one:80,two", ("one:80", "two")),
+        "metaflow-options": ("--with 'retry:times=2'", ("--with", "retry:times=2")),
         "requirements": (path, ("torch",)),
         "ca-bundle": (path, Path(path)),
         "pip-config": (path, Path(path)),

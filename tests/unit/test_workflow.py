@@ -311,3 +311,33 @@ def test_the_file_is_json_with_the_text_as_it_is() -> None:
 
 def test_zero_in_the_environment_stays_zero() -> None:
     assert env(completed(), "start")["SEED"] == "0"
+
+
+def test_artifacts_of_argo_are_described() -> None:
+    step = make_step(
+        "train",
+        argo={
+            "input_artifacts": [{"name": "prices", "path": "/tmp/prices"}],
+            "output_artifacts": [
+                {"name": "out", "globalName": "housing", "path": "/tmp/out"},
+                {"name": "unregistered", "path": "/tmp/more"},
+            ],
+        },
+    )
+    own = {"artifacts.ai.sap.com/housing.kind": "resultset", "artifacts.ai.sap.com/housing.x": "y"}
+    settings = Settings(**MANDATORY, annotations=own)
+    annotations = plan_completion(make_flow(step), settings).annotations
+    assert {k: v for k, v in annotations.items() if k.startswith("artifacts")} == {
+        "artifacts.ai.sap.com/prices.kind": "dataset",
+        "artifacts.ai.sap.com/prices.name": "prices",
+        "artifacts.ai.sap.com/housing.kind": "resultset",
+        "artifacts.ai.sap.com/housing.name": "out",
+        "artifacts.ai.sap.com/housing.x": "y",
+    }
+
+
+@pytest.mark.parametrize("artifacts", [{"name": "a"}, ["a"], "a"], ids=["dict", "texts", "text"])
+def test_artifacts_that_are_no_list_of_dicts(artifacts: object) -> None:
+    flow = make_flow(make_step("train", argo={"input_artifacts": artifacts}))
+    with pytest.raises(FlowError, match="input_artifacts of @argo at step train are not a list"):
+        plan_completion(flow, Settings(**MANDATORY))

@@ -5,6 +5,7 @@ export METAFLOW_USER=jane.doe@example.com
 python sweepflow.py --quiet --no-pylint --datastore=s3 argo create --only-json     > generated.json
 the same with --embedded                                                           > embedded.json
 python sweepflow.py --quiet --no-pylint --datastore=s3 aicore-inspect --out inspected.json
+    (with aicore_build/metaflow_extension on PYTHONPATH)
 """
 # Metaflow has no types:
 # mypy: ignore-errors

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional
 
 from metaflow import metaflow_config
 from metaflow._vendor import click
+from metaflow.plugins.aws.aws_utils import get_docker_registry
 
 
 @click.group()
@@ -24,7 +25,6 @@ def cli() -> None:
 def aicore_inspect(obj: Any, out: str) -> None:
     """Write the flow's steps, in graph order, and where Metaflow keeps its data."""
     obj.check(obj.graph, obj.flow, obj.environment, pylint=False)
-    steps = [_step(obj.graph[name]) for name in _graph_order(obj.graph)]
     document = {
         "flow": obj.flow.name,
         "python_version": platform.python_version(),
@@ -32,7 +32,12 @@ def aicore_inspect(obj: Any, out: str) -> None:
         "plugin_version": _version("sap-ai-core-metaflow"),
         "datastore_root": metaflow_config.DATASTORE_SYSROOT_S3,
         "s3_endpoint": metaflow_config.S3_ENDPOINT_URL,
-        "steps": steps,
+        "package_suffixes": _package_suffixes(obj),
+        "decorators": [
+            _decorator(d) for found in obj.flow._flow_decorators.values() for d in found
+        ],
+        "parameters": [_parameter(p) for _, p in obj.flow._get_parameters()],
+        "steps": [_step(obj.graph[name]) for name in _graph_order(obj.graph)],
     }
     with open(out, "w", encoding="utf-8") as file:  # noqa: PTH123
         json.dump(document, file)
@@ -45,14 +50,49 @@ def _version(distribution: str) -> Optional[str]:
         return None
 
 
+def _package_suffixes(obj: Any) -> List[str]:
+    """What the names of files end with that get into the code package."""
+    return sorted({*obj.package_suffixes, *metaflow_config.DEFAULT_PACKAGE_SUFFIXES.split(",")})
+
+
+def _parameter(parameter: Any) -> Dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "kind": type(parameter).__name__,
+        "required": bool(parameter.kwargs.get("required")),
+        "has_default": parameter.kwargs.get("default") is not None,
+    }
+
+
+def _decorator(decorator: Any) -> Dict[str, Any]:
+    return {
+        "name": decorator.name,
+        "attributes": _plain(decorator.attributes),
+        "in_code": bool(decorator.statically_defined),
+        "module": type(decorator).__module__,
+    }
+
+
 def _step(node: Any) -> Dict[str, Any]:
-    decorators = [{"name": d.name, "attributes": _plain(d.attributes)} for d in node.decorators]
     images = [d.attributes["image"] for d in node.decorators if d.name == "kubernetes"]
+    image = images[0] if images else _default_image()
     return {
         "name": node.name,
-        "image": images[0] if images and not _is_metaflows_own(images[0]) else None,
-        "decorators": decorators,
+        "kind": node.type,
+        "parallel": bool(node.parallel_step or node.parallel_foreach),
+        "next": list(node.out_funcs),
+        "image": image if image and not _is_metaflows_own(image) else None,
+        "decorators": [_decorator(d) for d in node.decorators],
     }
+
+
+def _default_image() -> Optional[str]:
+    """The image of a step without @kubernetes: the generator gives it one, which resolves it so."""
+    image = metaflow_config.KUBERNETES_CONTAINER_IMAGE
+    registry = metaflow_config.KUBERNETES_CONTAINER_REGISTRY
+    if image and registry and not get_docker_registry(image):
+        return "{}/{}".format(registry.rstrip("/"), image)
+    return image or None
 
 
 def _is_metaflows_own(image: Optional[str]) -> bool:
