@@ -61,13 +61,13 @@ def check_image(image: Image, pods: Pods, platform: str, lock: Lock | None) -> I
 
 def _ask(image: Image, pods: Pods) -> list[Check]:
     step = image.steps[0]
-    script = _script(image.steps) if image.package else ""
+    script, environment = _flow(image.steps) if image.package else ("", "")
     ended = pods.run(
         Pod(
             name=image.reference,
             image=image.id,
             command=("python",),
-            args=("-c", _PROBE.read_text(encoding="utf-8"), script),
+            args=("-c", _PROBE.read_text(encoding="utf-8"), script, environment),
             environment={v.name: v.value for v in step.variables if "{{" not in v.value},
             network="none",
             writable=None,
@@ -192,10 +192,14 @@ def _check_commands(image: Image) -> Check:
     return Check(name="commands", about=about, problem=problem, fix=fix)
 
 
-def _script(steps: Iterable[Step]) -> str:
-    """The flow's file, as the commands start it; empty where they start none."""
-    texts = (" ".join((*step.command, *step.args)) for step in steps)
-    return next((script for text in texts if (script := _script_in(text))), "")
+def _flow(steps: Iterable[Step]) -> tuple[str, str]:
+    """The flow's file and Metaflow's environment, as the commands have them; else empty."""
+    for step in steps:
+        text = " ".join((*step.command, *step.args))
+        if script := _script_in(text):
+            environment = re.search(r"--environment=([\w-]+)", text)
+            return script, environment[1] if environment else "local"
+    return "", ""
 
 
 def _script_in(text: str) -> str:

@@ -55,17 +55,20 @@ def _differing(listing, home):
     return differing
 
 
-def _check(script):
+def _check(script, environment):
     """What Metaflow says of the flow; None if it is fine."""
     # check is what the steps do first, too: import the flow's module and look at its graph.
-    command = [sys.executable, script, "--quiet", "--no-pylint", "check"]
+    command = [sys.executable, script, "--quiet", "--no-pylint", "--metadata=local"]
+    # @kubernetes asks for S3 when it is set up; any root will do, since nothing is fetched.
+    command += ["--datastore=s3", "--datastore-root=s3://aicore-build/check"]
+    command += ["--environment=" + environment, "check"]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
     )
     return done.stdout[-4000:] if done.returncode else None
 
 
-def main(script):
+def main(script, environment):
     """Print what was found, as one line of JSON, the last one."""
     here = os.getcwd()
     home = os.environ.get("HOME", "")
@@ -87,9 +90,9 @@ def main(script):
         "metaflow": _write(metaflow) if os.path.isdir(metaflow) else None,
         "package": package,
     }
-    found["flow"] = _check(script) if script else None
+    found["flow"] = _check(script, environment) if script else None
     print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

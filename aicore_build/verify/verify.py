@@ -1,6 +1,7 @@
 """`aicore-build verify`: read, lint, fetch the images, ask them, run the workflow, report."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
