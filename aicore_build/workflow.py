@@ -10,6 +10,7 @@ from typing import Any
 from aicore_build.errors import FlowError, GeneratorError, SettingsError
 from aicore_build.features import argo_artifacts
 from aicore_build.flow import Flow, Step
+from aicore_build.parameters import pass_by_environment
 from aicore_build.settings import Settings
 
 Json = dict[str, Any]
@@ -171,6 +172,7 @@ def complete(workflow_template: Json, completion: Completion, images: Mapping[st
         )
     for name, template in templates.items():
         _complete_container(template, completion, steps[name], images[steps[name]])
+    pass_by_environment(document)
     return document
 
 

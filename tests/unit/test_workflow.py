@@ -262,6 +262,8 @@ def test_only_what_is_to_be_completed_changes() -> None:
         document["spec"]["templates"], generated["spec"]["templates"], strict=True
     ):
         if "container" in template:
+            if template["name"] == "start":  # see test_parameters.py
+                before["container"]["args"] = template["container"]["args"]
             for key in ("image", "env", "envFrom"):
                 template["container"].pop(key)
                 before["container"].pop(key, None)

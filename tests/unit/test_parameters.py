@@ -1,0 +1,54 @@
+from typing import Any
+
+import pytest
+
+from aicore_build.errors import GeneratorError
+from aicore_build.parameters import pass_by_environment, variable
+
+
+def document(text: str, *parameters: dict[str, Any]) -> dict[str, Any]:
+    container = {"command": ["bash"], "args": ["-c", text]}
+    return {
+        "spec": {
+            "arguments": {"parameters": list(parameters)},
+            "templates": [{"name": "dag", "dag": {}}, {"name": "start", "container": container}],
+        }
+    }
+
+
+def test_a_command_takes_parameters_from_its_environment() -> None:
+    text = "init --a-b={{workflow.parameters.a-b}} --c={{workflow.parameters.c}} && step"
+    mended = document(text, {"name": "a-b", "value": '"x y"'}, {"name": "c", "value": "null"})
+    pass_by_environment(mended)
+    container = mended["spec"]["templates"][1]["container"]
+    assert container["args"][1] == (
+        'init --a-b="$AICORE_BUILD_PARAMETER_a_b" '
+        '${AICORE_BUILD_PARAMETER_c:+"--c=$AICORE_BUILD_PARAMETER_c"} && step'
+    )
+    assert container["env"] == [
+        {"name": "AICORE_BUILD_PARAMETER_a_b", "value": "{{workflow.parameters.a-b}}"},
+        {"name": "AICORE_BUILD_PARAMETER_c", "value": "{{workflow.parameters.c}}"},
+    ]
+    assert mended["spec"]["arguments"]["parameters"] == [
+        {"name": "a-b", "value": "x y"},
+        {"name": "c", "value": ""},
+    ]
+
+
+def test_without_parameters_nothing_changes() -> None:
+    mended = document("(true)")
+    pass_by_environment(mended)
+    assert mended == document("(true)")
+
+
+def test_a_place_that_is_not_known_is_an_error() -> None:
+    with pytest.raises(GeneratorError, match="command of start has a parameter in a place"):
+        pass_by_environment(document("echo {{ workflow.parameters.p }}"))
+    with pytest.raises(GeneratorError, match="command of start has a parameter in a place"):
+        pass_by_environment(
+            document("x --p={{workflow.parameters.p}} y={{workflow.parameters.q}} ")
+        )
+
+
+def test_names_become_variables() -> None:
+    assert variable("learning-rate") == "AICORE_BUILD_PARAMETER_learning_rate"
