@@ -167,6 +167,11 @@ def dev(*, no_template: bool, push: bool, force: bool, **given: Any) -> None:  #
     metavar="oci:DIR",
     help="Write the images into an OCI image layout, not into the registry.",
 )
+@click.option(
+    "--offline",
+    is_flag=True,
+    help="Make the code package here: neither S3 nor its credentials are needed.",
+)
 @_of_a_build
 @_metaflow_options
 @_with_settings
@@ -175,6 +180,7 @@ def prod(
     push: bool,
     force: bool,
     locked: bool,
+    offline: bool,
     push_to: str | None,
     **given: Any,  # noqa: ANN401
 ) -> None:
@@ -188,7 +194,7 @@ def prod(
     from aicore_build.prod import prod as run  # noqa: PLC0415
     from aicore_build.progress import reporter  # noqa: PLC0415
 
-    options: dict[str, Any] = {"push": push, "force": force, "locked": locked}
+    options: dict[str, Any] = {"push": push, "force": force, "locked": locked, "offline": offline}
     if push_to is not None:
         from aicore_build.layout import layout_folder  # noqa: PLC0415
 

@@ -14,7 +14,7 @@ from aicore_build.dockerfile import (
 )
 from aicore_build.errors import SettingsError
 from aicore_build.layer import Entry, text_entry
-from aicore_build.package import package_entries
+from aicore_build.package import needed_variables, package_entries
 from aicore_build.plan import Environment
 from aicore_build.settings import Settings
 
@@ -69,7 +69,7 @@ def prod_context(base_image: str, package: Path) -> BuildContext:
         package: the code package's file, checked.
     """
     return BuildContext(
-        dockerfile=render_prod_dockerfile(base_image),
+        dockerfile=render_prod_dockerfile(base_image, needed_variables(package, PACKAGE_HOME)),
         entries=lambda: package_entries(package, PACKAGE_HOME),
     )
 

@@ -7,10 +7,9 @@ from aicore_build.changes import Inputs
 from aicore_build.context import BuildContext, dev_context
 from aicore_build.dockerfile import base_images
 from aicore_build.errors import RegistryError
-from aicore_build.generators import sap
+from aicore_build.generators.choice import generate
 from aicore_build.lint.gate import refuse_errors
 from aicore_build.lint.rules import check_codes
-from aicore_build.package import find_package
 from aicore_build.parallel import in_parallel
 from aicore_build.plan import DevBuild, ImagePlan, plan_dev_builds
 from aicore_build.progress import DONE, Reporter
@@ -54,9 +53,9 @@ def dev(
     package, path = None, None
     if completion:
         reporter.phase("workflow template", "generating")
-        generated = sap.generate(flow, embedded=False, timeout=settings.generator_timeout)
-        package = find_package(generated)
-        completed = complete(generated, completion, images_by_step(built))
+        generated = generate(flow, settings, embedded=False)
+        package = generated.package
+        completed = complete(generated.workflow_template, completion, images_by_step(built))
         path = settings.output or flow.script.with_name(f"{flow.script.stem}-dev.json")
         refuse_errors(completed, path, reporter, ignore=ignore)
         write_whole(path, render_json(completed))

@@ -2,7 +2,9 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from aicore_build.plan import Environment
 from aicore_build.reference import DigestReference
@@ -27,9 +29,16 @@ def render_dev_dockerfile(environment: Environment, private_files: tuple[str, ..
     )
 
 
-def render_prod_dockerfile(base_image: DigestReference | str) -> str:
-    """Render the Dockerfile of a prod image; its build context has the package under `user/`."""
-    return _render("prod.Dockerfile.j2", base_image=base_image)
+def render_prod_dockerfile(
+    base_image: DigestReference | str, variables: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Render the Dockerfile of a prod image; its build context has the package under `user/`.
+
+    Args:
+        base_image: the dev image.
+        variables: what the code package needs in the environment.
+    """
+    return _render("prod.Dockerfile.j2", base_image=base_image, variables=variables)
 
 
 def base_images(dockerfile: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import copy
 import datetime
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from aicore_build.dockerfile import PACKAGE_HOME
@@ -99,7 +100,13 @@ def as_oci(manifest: Manifest) -> Manifest:
     return Manifest(raw=_render(document), media_type=OCI_MANIFEST)
 
 
-def extend_config(base: Json, layer: Layer, labels: Mapping[str, str], created: str) -> Blob:
+def extend_config(
+    base: Json,
+    layer: Layer,
+    labels: Mapping[str, str],
+    created: str,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Blob:
     """The config of an image with the code package's layer on top.
 
     Args:
@@ -107,6 +114,8 @@ def extend_config(base: Json, layer: Layer, labels: Mapping[str, str], created: 
         layer: holds the code package in its home.
         labels: are added, or replace those of the image below.
         created: RFC 3339.
+        variables: what the code package needs in the environment; a PYTHONPATH goes before that
+            of the image below.
 
     Raises:
         RegistryError: the image below is none.
@@ -119,7 +128,7 @@ def extend_config(base: Json, layer: Layer, labels: Mapping[str, str], created: 
     config = {key: copy.deepcopy(v) for key, v in base.items() if key not in _OF_THE_BUILDER}
     home = f"/{PACKAGE_HOME}"
     run: Json = config.setdefault("config", {})
-    run["Env"] = _with_home(run.get("Env") or [], home)
+    run["Env"] = _with_variables(run.get("Env") or [], {"HOME": home, **variables})
     run["WorkingDir"] = home
     run["Labels"] = dict(sorted({**(run.get("Labels") or {}), **labels}.items()))
     config["created"] = created
@@ -166,15 +175,12 @@ def created_at(environment: Mapping[str, str]) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _with_home(variables: list[str], home: str) -> list[str]:
-    """In the place of the HOME before, as a Dockerfile's ENV does it."""
-    names = [variable.partition("=")[0] for variable in variables]
-    if "HOME" not in names:
-        return [*variables, f"HOME={home}"]
-    return [
-        f"HOME={home}" if name == "HOME" else variable
-        for name, variable in zip(names, variables, strict=True)
-    ]
+def _with_variables(before: list[str], added: Mapping[str, str]) -> list[str]:
+    """In the place of those that are there, else behind them, as a Dockerfile's ENV does it."""
+    found = dict(variable.partition("=")[::2] for variable in before)
+    path = ":".join(filter(None, (added.get("PYTHONPATH"), found.get("PYTHONPATH"))))
+    merged = {**found, **added, **({"PYTHONPATH": path} if path else {})}
+    return [f"{name}={value}" for name, value in merged.items()]
 
 
 def _render(document: Json) -> bytes:

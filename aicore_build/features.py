@@ -13,7 +13,7 @@ from aicore_build.errors import FlowError
 from aicore_build.flow import ELSEWHERE, PACKAGED_BY, Flow, Step
 from aicore_build.libraries import other_pythons, step_libraries
 from aicore_build.resource_plans import ask_of, find_plan, smallest_plan
-from aicore_build.settings import Settings
+from aicore_build.settings import GeneratorName, Settings
 
 RESOURCE_PLAN = "ai.sap.com/resourcePlan"
 INSTANCE_TYPE = "ai.sap.com/instanceType"
@@ -49,14 +49,16 @@ class Feature:
     find: Find | None = None
     """None where there is nothing to say about it."""
 
-    def verdict(self, flow: Flow) -> Verdict:
+    def verdict(self, flow: Flow, settings: Settings) -> Verdict:
         """With the generator of this flow."""
-        return self.sap if uses_plugin(flow) else self.metaflow
+        return self.sap if uses_plugin(flow, settings) else self.metaflow
 
 
-def uses_plugin(flow: Flow) -> bool:
+def uses_plugin(flow: Flow, settings: Settings) -> bool:
     """Whether SAP's plugin generates the workflow template; else Metaflow itself."""
-    return flow.plugin_version is not None
+    if settings.generator is None:
+        return flow.plugin_version is not None
+    return settings.generator is GeneratorName.SAP
 
 
 def judge(flow: Flow, settings: Settings) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ def judge(flow: Flow, settings: Settings) -> tuple[str, ...]:
     notes, refused = [], []
     for feature in FEATURES:
         said = list(feature.find(flow, settings)) if feature.find else []
-        match feature.verdict(flow):
+        match feature.verdict(flow, settings):
             case Verdict.REFUSED:
                 refused += said
             case Verdict.WARNED:
@@ -247,12 +249,12 @@ def _trigger(flow: Flow, _: Settings) -> Iterator[str]:
             yield f"@{name} has no effect: SAP AI Core starts an execution only when it is told to."
 
 
-def _project(flow: Flow, _: Settings) -> Iterator[str]:
+def _project(flow: Flow, settings: Settings) -> Iterator[str]:
     if "project" in flow.decorators:
         yield (
             f"@project: the workflow template is {flow.name.lower()} in every branch, so that one "
             "takes the place of the other; --branch and --production don't reach the steps."
-            if uses_plugin(flow)
+            if uses_plugin(flow, settings)
             else "@project: each branch has a workflow template of its own, and so an executable."
         )
 

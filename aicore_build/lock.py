@@ -10,15 +10,13 @@ from typing import Any
 from aicore_build import __version__
 from aicore_build.errors import FlowError, LockError
 from aicore_build.flow import Flow
-from aicore_build.package import PackageAddress
+from aicore_build.generators import Generated
 from aicore_build.reference import DigestReference, parse_reference
 from aicore_build.result import BuiltImage, write_whole
 from aicore_build.settings import Settings
 
 SCHEMA = 1
 """Of the file; counts up when a key is removed or changes its meaning."""
-
-GENERATOR = "sap-ai-core-metaflow"
 
 _EMPTY_LIST: Mapping[str, Any] = {"apiVersion": "v1", "kind": "List", "items": []}
 """What Kubernetes takes the lock for: AI Core syncs folders with Argo CD, which fails for all of a
@@ -125,7 +123,7 @@ def lock_path(template: Path) -> Path:
 def make_lock(
     flow: Flow,
     images: Iterable[tuple[BuiltImage, BuiltImage]],
-    package: PackageAddress,
+    generated: Generated,
     job_tar: Path,
     template: Path,
     text: str,
@@ -135,8 +133,8 @@ def make_lock(
     Args:
         flow: as it was read.
         images: each dev image with its prod image; one without a digest is not there.
-        package: the code package.
-        job_tar: its file.
+        generated: by which generator, and of which code package.
+        job_tar: the code package's file.
         template: where the workflow template goes.
         text: its content.
     """
@@ -154,10 +152,10 @@ def make_lock(
         flow=flow.name,
         script=flow.script.name,
         images=locked,
-        package_sha1=package.sha1,
+        package_sha1=generated.package.sha1,
         package_sha256=package_sha256,
-        generator=GENERATOR,
-        generator_version=str(flow.plugin_version),
+        generator=generated.generator,
+        generator_version=generated.generator_version,
         metaflow=flow.metaflow_version,
         python=flow.python_version,
         tool=__version__,

@@ -14,6 +14,9 @@ from aicore_build.process import ProcessError, run
 _BAKED = Path(__file__).parent / "flows_python" / "baked"
 """Gives Metaflow the environment `fast-bakery`."""
 
+_OFFLINE = Path(__file__).parent / "flows_python" / "offline.py"
+"""Runs a flow with a folder for the store that takes its code package."""
+
 _WITH_STUBS = Path(__file__).parent / "flows_python" / "with_stubs.py"
 """Runs a flow with stand-ins for what is not installed."""
 
@@ -44,6 +47,9 @@ class MetaflowCall:
     triggered: bool = False
     """The flow has @trigger, which upstream Metaflow generates only where it knows of events."""
 
+    packages: Path | None = None
+    """A folder that takes the code package instead of S3; it has to be there."""
+
     stubs: bool = False
     """Libraries that the flow imports are not installed here: stand-ins take their place."""
 
@@ -72,7 +78,8 @@ def run_metaflow(
     if call.baked:
         put_first_on_path(variables, _BAKED)
     kind = "fast-bakery" if call.baked else "local"
-    launcher = [str(_WITH_STUBS)] if call.stubs else []
+    launcher = [str(_OFFLINE), str(call.packages)] if call.packages else []
+    launcher += [str(_WITH_STUBS)] if call.stubs else []
     with _visible(call.script) as script:
         command = [call.python, *launcher, script, *call.options]
         command += ["--quiet", "--no-pylint", f"--environment={kind}", *arguments]

@@ -28,6 +28,8 @@ _DOWNLOAD = re.compile(
 )
 _KEY = re.compile(r".+/data/([0-9a-f]{2})/(?P<sha1>\1[0-9a-f]{38})")
 
+_METAFLOWS = ".mf_code"
+
 _IN_MEMORY = 16 * 1024 * 1024
 """Bytes of a package that are extracted in memory; a larger one goes through a temporary file."""
 
@@ -84,7 +86,7 @@ def download_package(address: PackageAddress, endpoint: str | None, cache: Path)
         StoreError: S3 refused, can't be reached, or has no such file.
         PackageError: the file is not the one that the address names.
     """
-    path = cache / "packages" / address.sha1 / "job.tar"
+    path = _cached(cache, address.sha1)
     if path.is_file() and _sha1(path) == address.sha1:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +103,28 @@ def download_package(address: PackageAddress, endpoint: str | None, cache: Path)
         finally:
             Path(file.name).unlink(missing_ok=True)
     return path
+
+
+def keep_package(folder: Path, sha1: str, cache: Path) -> Path:
+    """Move the code package that a generator wrote into the cache; return its file there.
+
+    Raises:
+        PackageError: the generator wrote another one.
+    """
+    path, made = _cached(cache, sha1), folder / sha1
+    if not made.is_file() or _sha1(made) != sha1:
+        raise PackageError(
+            f"The generator wrote no code package with the sha1 {sha1}, which the workflow "
+            "template names.\nLeave out --offline: S3 has it then."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+        Path(shutil.move(made, Path(temporary) / "job.tar")).replace(path)
+    return path
+
+
+def _cached(cache: Path, sha1: str) -> Path:
+    return cache / "packages" / sha1 / "job.tar"
 
 
 def check_package(path: Path, script: str, allow_secrets: tuple[str, ...] = ()) -> None:
@@ -200,6 +224,21 @@ def package_entries(path: Path, home: str) -> Iterator[list[Entry]]:
         sums = text_entry(str(PurePosixPath(home).parent / sums_name(_sha1(path))), _sums(tar))
         folders = [Entry(name=name, mode=0o777, open=None) for name in (home, f"{home}/.metaflow")]
         yield [*entries, sums, *folders]
+
+
+def needed_variables(path: Path, home: str) -> dict[str, str]:
+    """What a prod image has in its environment, so that Metaflow is found where it is.
+
+    Since 2.16, Metaflow's own code lies in a folder of its own in the package.
+
+    Args:
+        path: `job.tar`, checked.
+        home: the folder that it is put in.
+    """
+    with _open(path) as tar:
+        if not any(PurePosixPath(name).parts[:1] == (_METAFLOWS,) for name in tar.getnames()):
+            return {}
+    return {"PYTHONPATH": f"/{home}/{_METAFLOWS}", "METAFLOW_EXTRACTED_ROOT": f"/{home}"}
 
 
 def sums_name(sha1: str) -> str:

@@ -1,11 +1,12 @@
 """Flow + Settings → what is built from what, and under which names. Pure."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aicore_build.errors import FlowError, GeneratorError, SettingsError
-from aicore_build.features import judge, uses_packages
+from aicore_build.features import judge, uses_packages, uses_plugin
 from aicore_build.flow import Flow, Step, plugin_missing
 from aicore_build.libraries import image_libraries
 from aicore_build.reference import (
@@ -21,6 +22,9 @@ SHORT_SHA1 = 12
 """Digits of the code package's sha1 in the tag of a prod image."""
 
 _LONGEST_TAG = 128
+
+_OLDEST = (2, 19)
+"""The first Metaflow that generates without a cluster (2.19.17, to be exact)."""
 
 NEEDED = ("awscli", "boto3", "requests")
 """What a step's bootstrap calls: without boto3 and requests it would run pip on the cluster."""
@@ -78,11 +82,10 @@ def plan_images(flow: Flow, settings: Settings) -> tuple[ImagePlan, ...]:
     Raises:
         FlowError: a step has no image, or one that is no image reference or too long; the flow has
             what can't run on SAP AI Core; or steps that share an image disagree on a package.
-        GeneratorError: the plugin, whose version goes into the images, is not installed.
+        GeneratorError: the flow's Python has not what generates its workflow template.
         SettingsError: two images would be pushed to one place.
     """
-    if flow.plugin_version is None:
-        raise GeneratorError(plugin_missing(flow.python, "The plugin sap-ai-core-metaflow"))
+    _check_generator(flow, settings)
     judge(flow, settings)
     plans: dict[str, ImagePlan] = {}
     for step in flow.steps:
@@ -155,9 +158,28 @@ def _environment(spellings: Iterable[str], flow: Flow, settings: Settings) -> En
     packages = settings.apt_packages if own.apt_packages is None else own.apt_packages
     return Environment(
         base_image=base_image,
-        requirements=(f"sap-ai-core-metaflow=={flow.plugin_version}", *NEEDED, *libraries),
+        requirements=(_metaflow(flow, settings), *NEEDED, *libraries),
         apt_packages=packages,
     )
+
+
+def _metaflow(flow: Flow, settings: Settings) -> str:
+    """The requirement that brings the Metaflow of this machine into an image."""
+    if uses_plugin(flow, settings):
+        return f"sap-ai-core-metaflow=={flow.plugin_version}"
+    return f"metaflow=={flow.metaflow_version}"
+
+
+def _check_generator(flow: Flow, settings: Settings) -> None:
+    if uses_plugin(flow, settings):
+        if flow.plugin_version is None:
+            raise GeneratorError(plugin_missing(flow.python, "The plugin sap-ai-core-metaflow"))
+    elif tuple(map(int, re.findall(r"\d+", flow.metaflow_version)[:2])) < _OLDEST:
+        raise GeneratorError(
+            f"Metaflow {flow.metaflow_version} can't generate a workflow template by itself.\n"
+            f"Install 2.19 or newer in the flow's Python, {flow.python}; or the plugin there, with "
+            "which generator = sap: pip install sap-ai-core-metaflow."
+        )
 
 
 def _is_under(repository: Repository, registry: str | None) -> bool:

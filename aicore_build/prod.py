@@ -2,15 +2,17 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from aicore_build.builders import Builder, Embedding, Made
 from aicore_build.changes import Inputs
 from aicore_build.dev import ensure_dev_images, find_dev_images
-from aicore_build.errors import SettingsError
+from aicore_build.errors import FlowError, SettingsError
 from aicore_build.flow import Flow
-from aicore_build.generators import sap
+from aicore_build.generators import Generated
+from aicore_build.generators.choice import generate
 from aicore_build.lint.gate import refuse_errors
 from aicore_build.lint.rules import check_codes
 from aicore_build.lock import (
@@ -21,7 +23,7 @@ from aicore_build.lock import (
     template_path,
     write_locked,
 )
-from aicore_build.package import PackageAddress, check_package, download_package, find_package
+from aicore_build.package import PackageAddress, check_package, download_package, keep_package
 from aicore_build.parallel import at_once, in_parallel
 from aicore_build.plan import ImagePlan
 from aicore_build.progress import DONE, Reporter
@@ -30,10 +32,10 @@ from aicore_build.reference import Repository
 from aicore_build.result import BuiltImage, Result, images_by_step
 from aicore_build.run import Run, make_run, read_and_plan
 from aicore_build.settings import BuilderName, Settings
-from aicore_build.workflow import Json, complete, plan_completion, render_json
+from aicore_build.workflow import complete, plan_completion, render_json
 
 
-def prod(
+def prod(  # noqa: PLR0913 - an argument for each flag
     script: Path,
     settings: Settings,
     reporter: Reporter,
@@ -42,6 +44,7 @@ def prod(
     force: bool = False,
     locked: bool = False,
     push_to: Path | None = None,
+    offline: bool = False,
 ) -> Result:
     """Embed the flow's code into its images, push them, and write the workflow template.
 
@@ -53,6 +56,7 @@ def prod(
         force: embed also into images that the registry has already.
         locked: push and write nothing; fail if anything would differ from the lock.
         push_to: an OCI image layout that takes the images instead of their registry.
+        offline: make the code package here, and ask no S3.
     """
     if not push and settings.builder is BuilderName.REGISTRY:
         raise SettingsError("--no-push needs a Docker Engine: the builder registry only pushes.")
@@ -64,23 +68,19 @@ def prod(
     path = template_path(script, settings)
     lock = read_lock(lock_path(path)) if locked else None
     flow, images = read_and_plan(script, settings, reporter)
+    if offline:
+        refuse_included_files(flow)
     completion = plan_completion(flow, settings)
     run = make_run(settings, reporter, push=push, force=force, locked=locked, push_to=push_to)
     if run.layout:
         run.layout.check()
-
-    def generate(*, embedded: bool) -> Json:
-        return sap.generate(flow, embedded=embedded, timeout=settings.generator_timeout)
-
     reporter.phase("workflow template", "generating")
-    bases, sessions, plain, embedded = at_once(
+    bases, sessions, (generated, job_tar) = at_once(
         lambda: _dev_images(run, images),
         lambda: _open_uploads(run, images),
-        lambda: generate(embedded=False),
-        lambda: generate(embedded=True),
+        lambda: _generate(flow, settings, offline=offline),
     )
-    package = find_package(plain)
-    job_tar = fetch_package(package, flow, settings)
+    package = generated.package
     with _builder(run, flow, sessions) as builder:
 
         def embed(pair: tuple[ImagePlan, BuiltImage]) -> BuiltImage:
@@ -88,10 +88,10 @@ def prod(
 
         built = tuple(in_parallel(embed, zip(images, bases, strict=True), settings.jobs))
     if push:
-        completed = complete(embedded, completion, images_by_step(built))
+        completed = complete(generated.workflow_template, completion, images_by_step(built))
         refuse_errors(completed, path, reporter, ignore=ignore)
         text = render_json(completed)
-        now = make_lock(flow, zip(bases, built, strict=True), package, job_tar, path, text)
+        now = make_lock(flow, zip(bases, built, strict=True), generated, job_tar, path, text)
         if lock:
             check_same(lock, now, path)
         else:
@@ -112,12 +112,42 @@ def prod(
     )
 
 
+def refuse_included_files(flow: Flow) -> None:
+    """Refuse a flow whose workflow template can't be made without S3.
+
+    Raises:
+        FlowError: it has an IncludeFile.
+    """
+    if found := [p.name for p in flow.parameters if p.kind == "IncludeFile"]:
+        raise FlowError(
+            f"--offline can't be had with IncludeFile ({', '.join(found)}): Metaflow uploads the "
+            "file to S3 when it generates, and the steps read it there.\n"
+            "Leave out --offline, or put the file beside the flow and into the code package: "
+            "--metaflow-options --package-suffixes=.csv."
+        )
+
+
+def _generate(flow: Flow, settings: Settings, *, offline: bool) -> tuple[Generated, Path]:
+    """The workflow template, and the file of its code package, checked."""
+    if not offline:
+        generated = generate(flow, settings, embedded=True)
+        return generated, fetch_package(generated.package, flow, settings)
+    with tempfile.TemporaryDirectory(prefix="aicore-build-") as folder:
+        generated = generate(flow, settings, embedded=True, packages=Path(folder))
+        job_tar = keep_package(Path(folder), generated.package.sha1, _cache())
+    check_package(job_tar, flow.script.name, settings.allow_secrets)
+    return generated, job_tar
+
+
 def fetch_package(package: PackageAddress, flow: Flow, settings: Settings) -> Path:
     """Download the code package and check it; return its file."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aicore-build"
-    job_tar = download_package(package, flow.s3_endpoint, cache)
+    job_tar = download_package(package, flow.s3_endpoint, _cache())
     check_package(job_tar, flow.script.name, settings.allow_secrets)
     return job_tar
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aicore-build"
 
 
 def _dev_images(run: Run, images: tuple[ImagePlan, ...]) -> tuple[BuiltImage, ...]:

@@ -8,9 +8,8 @@ from pathlib import Path
 from aicore_build.context import BuildContext, dev_context, prod_context
 from aicore_build.errors import OutputError, RegistryError
 from aicore_build.flow import Flow
-from aicore_build.generators import sap
+from aicore_build.generators.choice import generate
 from aicore_build.layer import Entry
-from aicore_build.package import find_package
 from aicore_build.plan import ImagePlan, plan_dev_builds
 from aicore_build.prod import fetch_package
 from aicore_build.progress import Reporter
@@ -58,7 +57,7 @@ def _render_prod(
     folder: Path,
 ) -> dict[str, str]:
     client = make_client(settings)
-    package = find_package(sap.generate(flow, embedded=False, timeout=settings.generator_timeout))
+    package = generate(flow, settings, embedded=False).package
     job_tar = fetch_package(package, flow, settings)
     written: dict[str, str] = {}
     for image in images:

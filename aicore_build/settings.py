@@ -29,6 +29,13 @@ class BuilderName(StrEnum):
     REGISTRY = "registry"
 
 
+class GeneratorName(StrEnum):
+    """What turns a flow into a workflow template."""
+
+    SAP = "sap"
+    METAFLOW = "metaflow"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSettings:
     """What one image has instead of what all images have; None where it has the same."""
@@ -76,6 +83,21 @@ def _builder(value: object, folder: Path) -> BuilderName:
         return BuilderName(_text(value, folder))
     except ValueError:
         raise ValueError(f"{value!r} is neither docker nor registry") from None
+
+
+def _generator(value: object, folder: Path) -> GeneratorName:
+    try:
+        return GeneratorName(_text(value, folder))
+    except ValueError:
+        raise ValueError(f"{value!r} is neither sap nor metaflow") from None
+
+
+def _yes(value: object, folder: Path) -> bool:
+    if isinstance(value, bool):
+        return value
+    if _text(value, folder).lower() not in ("true", "false"):
+        raise TypeError("true or false")
+    return _text(value, folder).lower() == "true"
 
 
 def _registry(value: object, folder: Path) -> str:
@@ -203,6 +225,18 @@ class Settings:
         BuilderName.DOCKER,
         "What makes prod images: docker, or registry, which needs no Docker Engine.",
         read=_builder,
+    )
+    generator: GeneratorName | None = _setting(
+        None,
+        "What makes the workflow template: sap, the plugin, or metaflow, upstream Metaflow 2.19 "
+        "or newer itself. Default: sap where the plugin is installed.",
+        read=_generator,
+    )
+    keep_resources: bool = _setting(
+        False,
+        "Keep the cpu and memory that metaflow writes, true or false; AI Core takes the resource "
+        "plan. Default: false.",
+        read=_yes,
     )
     plain_http: tuple[str, ...] = _setting(
         (), "Registries, host and port, that have no TLS; loopback needs no mention.", read=_texts

@@ -163,7 +163,7 @@ def complete(workflow_template: Json, completion: Completion, images: Mapping[st
         names = list(dict.fromkeys([*names, *completion.image_pull_secrets]))
         spec["imagePullSecrets"] = [{"name": name} for name in names]
     steps = {template_name(step): step for step in images}
-    templates = {template["name"]: template for template in container_templates(document)}
+    templates = {t["name"].lower(): t for t in container_templates(document)}
     if len(steps) != len(images) or steps.keys() != templates.keys():
         raise GeneratorError(
             f"The containers of the workflow template ({', '.join(templates)}) are not the steps "

@@ -23,7 +23,7 @@ from aicore_build.embed import (
 from aicore_build.errors import RegistryError
 from aicore_build.layer import Layer, write_layer
 from aicore_build.layout import Layout
-from aicore_build.package import package_entries
+from aicore_build.package import needed_variables, package_entries
 from aicore_build.parallel import at_once
 from aicore_build.progress import DONE, Reporter
 from aicore_build.record import LABEL, render_inputs
@@ -85,7 +85,7 @@ class RegistryBuilder:
         self._revision = revision
         self._sessions = dict(sessions)
         self._lock = threading.Lock()
-        self._layer: Layer | None = None
+        self._made: tuple[Layer, dict[str, str]] | None = None
         self._uploads: dict[str, Future[Repository]] = {}
         """By host: the repository that got the layer first; the others mount it from there."""
 
@@ -109,11 +109,11 @@ class RegistryBuilder:
         name, target = str(embedding.target), embedding.target
         self._reporter.phase(name, "embedding")
         # Requests wait for the network, and the layer for the processor.
-        layer, (base, base_config) = at_once(
+        (layer, variables), (base, base_config) = at_once(
             lambda: self._make_layer(embedding.package), lambda: self._base(embedding)
         )
         labels = {**self._annotations(embedding), LABEL: render_inputs(embedding.inputs)}
-        config = extend_config(base_config, layer, labels, self._created)
+        config = extend_config(base_config, layer, labels, self._created, variables)
         at_once(
             lambda: self._bring_base(base, embedding.base.reference.repository, target.repository),
             lambda: self._bring_layer(layer, target.repository),
@@ -146,13 +146,15 @@ class RegistryBuilder:
         digest = Digest(manifest.parsed()["config"]["digest"])
         return manifest, self._client.get_document(reference.repository, digest)
 
-    def _make_layer(self, package: Path) -> Layer:
-        """Once for all images."""
+    def _make_layer(self, package: Path) -> tuple[Layer, dict[str, str]]:
+        """Once for all images: the layer, and what its files need in the environment."""
         with self._lock:
-            if self._layer is None:
+            if self._made is None:
+                path = Path(self._folder.name) / "layer.tar.gz"
                 with package_entries(package, PACKAGE_HOME) as entries:
-                    self._layer = write_layer(Path(self._folder.name) / "layer.tar.gz", entries)
-            return self._layer
+                    layer = write_layer(path, entries)
+                self._made = layer, needed_variables(package, PACKAGE_HOME)
+            return self._made
 
     def _annotations(self, embedding: Embedding) -> dict[str, str]:
         """https://github.com/opencontainers/image-spec/blob/main/annotations.md."""

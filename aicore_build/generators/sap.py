@@ -1,54 +1,55 @@
 """The generator of the plugin sap-ai-core-metaflow: `python flow.py … argo create --only-json`."""
 
 import json
-import os
 import re
 from pathlib import Path
 
-from aicore_build import store
-from aicore_build.errors import AicoreBuildError, GeneratorError, StoreError
-from aicore_build.flow import Flow, metaflow_environment, shorten_traceback
-from aicore_build.metaflow_call import put_first_on_path, run_metaflow
-from aicore_build.process import ProcessError
+from aicore_build.errors import GeneratorError
+from aicore_build.flow import Flow
+from aicore_build.generators import Generated
+from aicore_build.generators.call import call_generator
+from aicore_build.package import find_package
+from aicore_build.parallel import at_once
 from aicore_build.workflow import Json
 
 _STAND_IN = Path(__file__).parent / "stand_in"
 """A package `kubernetes` that is loaded when it is used: the generator then takes half the time."""
 
 
-def generate(flow: Flow, *, embedded: bool, timeout: float) -> Json:
-    """Let the plugin make the workflow template; uploads the code package to S3.
+def generate(
+    flow: Flow, *, embedded: bool, timeout: float, packages: Path | None = None
+) -> Generated:
+    """Let the plugin make the workflow template.
 
     Args:
         flow: with a datastore root.
         embedded: the commands download no code; it is in the images.
         timeout: seconds.
+        packages: a folder that takes the code package instead of S3.
 
     Raises:
         StoreError: S3 is not configured, or is what made the generator fail.
         GeneratorError: the generator failed, hung, or wrote no workflow template.
+        PackageError: the workflow template has not one code package.
     """
-    if flow.datastore_root is None:
-        raise StoreError(
-            "Metaflow is not configured for S3, where the code package goes.\n"
-            "Set METAFLOW_DATASTORE_SYSROOT_S3=s3://bucket/prefix, in the environment or in "
-            "~/.metaflowconfig/config.json."
+
+    def call(*more: str) -> Json:
+        arguments = ["argo", "create", "--only-json", *more]
+        return parse_generated(
+            call_generator(flow, arguments, timeout=timeout, packages=packages, modules=_STAND_IN)
         )
-    command = [
-        "--datastore=s3",
-        "argo",
-        "create",
-        "--only-json",
-        *(["--embedded"] if embedded else []),
-    ]
-    # Metaflow tries a failing store for more than a minute before it says so.
-    environment = {"METAFLOW_S3_RETRY_COUNT": "0", **metaflow_environment(os.environ)}
-    put_first_on_path(environment, _STAND_IN)
-    try:
-        stdout = run_metaflow(flow.call, command, environment=environment, timeout=timeout)
-    except ProcessError as error:
-        raise _explain(error, flow) from error
-    return parse_generated(stdout)
+
+    if not embedded:
+        template = plain = call()
+    else:
+        # The one for embedded code doesn't say where the code is.
+        template, plain = at_once(lambda: call("--embedded"), call)
+    return Generated(
+        workflow_template=template,
+        package=find_package(plain),
+        generator="sap-ai-core-metaflow",
+        generator_version=str(flow.plugin_version),
+    )
 
 
 def parse_generated(stdout: str) -> Json:
@@ -68,14 +69,3 @@ def parse_generated(stdout: str) -> Json:
     raise GeneratorError(
         f"The generator wrote no workflow template. The end of its output:\n{tail}"
     )
-
-
-def _explain(error: ProcessError, flow: Flow) -> AicoreBuildError:
-    """Say why the generator failed; if S3 is why, in the words of S3."""
-    said = shorten_traceback(error.stderr, flow.script.parent)
-    if error.timed_out or re.search(r"s3|boto|credential", error.stderr, re.IGNORECASE):
-        try:
-            store.check_bucket(str(flow.datastore_root), flow.s3_endpoint)
-        except StoreError as reason:
-            return StoreError(f"{reason}\nThe generator said:\n{said}")
-    return GeneratorError(f"The generator failed for {flow.script.name}: {error.reason}.\n{said}")

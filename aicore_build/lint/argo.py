@@ -151,6 +151,10 @@ rule(
 )(unresolved)
 
 
+_METAFLOWS_INPUT = "input-paths"
+"""Of all that Metaflow's generators write, DAGs as well as steps."""
+
+
 @rule(
     "ARG006",
     Severity.WARNING,
@@ -172,9 +176,11 @@ def unused(document: Place) -> Iterator[Hit]:
             yield parameter, f"nothing uses the parameter {quoted(name)}"
     for template in templates(document):
         texts = [place.text for place in template.within() if "{{" in place.text]
-        if any(is_metaflow(container) for container in containers(template)):
+        inputs = list(template["inputs"]["parameters"].items())
+        of_metaflow = any(parameter["name"].text == _METAFLOWS_INPUT for parameter in inputs)
+        if of_metaflow or any(is_metaflow(container) for container in containers(template)):
             continue
-        for parameter in template["inputs"]["parameters"].items():
+        for parameter in inputs:
             name = parameter["name"].text
             if name and not _uses(texts, "inputs", name):
                 yield parameter, f"{name_of(template)} doesn't use its input {quoted(name)}"

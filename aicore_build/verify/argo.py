@@ -4,6 +4,7 @@ What is not known is refused by name before anything runs, never left out:
 https://argo-workflows.readthedocs.io/en/latest/fields/
 """
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,9 @@ Scope = Mapping[str, str]
 """What `{{names}}` stand for."""
 
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+
+_ENCODED = re.compile(r"=\s*toBase64\(\s*((?:workflow|inputs)\.parameters)\['([\w-]+)'\]\s*\)")
+"""The one expression that Metaflow writes."""
 
 _RETRIED = {"Always", "OnFailure"}
 """Retry policies under which a container that exits non-zero is tried again."""
@@ -70,6 +74,9 @@ class Variable:
     secret: str | None = None
     key: str = ""
 
+    of_pod: str | None = None
+    """A field of the pod, such as `metadata.name`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
@@ -106,6 +113,9 @@ class Step:
 
     folders: tuple[str, ...] = ()
     """Where empty folders are mounted."""
+
+    in_memory: tuple[str, ...] = ()
+    """Where empty folders are mounted that are kept in memory, such as /dev/shm."""
 
     @property
     def needed_secrets(self) -> tuple[str, ...]:
@@ -219,8 +229,8 @@ class _Reader:
 
     def task(self, task: Json, where: str) -> Task:
         where = f"the task {task['name']} of {where}"
-        known = {"name", "template", "dependencies", "arguments", "withParam", "withItems", "when"}
-        self.only(task, known, where)
+        known = {"name", "template", "dependencies", "depends", "arguments", "when"}
+        self.only(task, known | {"withParam", "withItems"}, where)
         arguments = task.get("arguments") or {}
         self.only(arguments, {"parameters"}, f"the arguments of {where}")
         items = task.get("withParam")
@@ -231,7 +241,7 @@ class _Reader:
         return Task(
             name=task["name"],
             template=task.get("template", ""),
-            dependencies=tuple(task.get("dependencies") or ()),
+            dependencies=self.dependencies(task, where),
             arguments={
                 a["name"]: as_text(a.get("value", "")) for a in arguments.get("parameters") or []
             },
@@ -239,10 +249,23 @@ class _Reader:
             when=task.get("when"),
         )
 
+    def dependencies(self, task: Json, where: str) -> tuple[str, ...]:
+        """All tasks that it waits for; of `depends`, only what says that all have to succeed."""
+        if not task.get("depends"):
+            return tuple(task.get("dependencies") or ())
+        names = []
+        for part in re.split(r"\s*&&\s*", task["depends"].strip()):
+            match = re.fullmatch(r"([A-Za-z0-9][\w-]*)(?:\.Succeeded)?", part)
+            if match is None:
+                self.unknown.append(f"`depends: {task['depends']}` in {where}")
+                return ()
+            names.append(match[1])
+        return tuple(names)
+
     def step(
         self, template: Json, inputs: Mapping[str, str | None], given: list[Json], where: str
     ) -> Step:
-        known = {"name", "inputs", "outputs", "metadata", "container", "volumes"}
+        known = {"name", "inputs", "outputs", "metadata", "container", "volumes", "failFast"}
         self.only(template, known | {"activeDeadlineSeconds", "retryStrategy"}, where)
         container = template.get("container")
         if container is None:
@@ -266,7 +289,8 @@ class _Reader:
             resource_plan=labels.get(RESOURCE_PLAN),
             deadline=self.number(template.get("activeDeadlineSeconds"), f"deadline of {where}"),
             retries=self.retries(template.get("retryStrategy"), where),
-            folders=self.folders(template, container, where),
+            folders=self.folders(template, container, where, None),
+            in_memory=self.folders(template, container, where, "Memory"),
         )
 
     def output(self, output: Json, where: str) -> Output:
@@ -286,7 +310,10 @@ class _Reader:
         source = variable.get("valueFrom")
         if source is None:
             return Variable(name=name, value=variable.get("value", ""))
-        self.only(source, {"secretKeyRef"}, f"the variable {name} of {where}")
+        self.only(source, {"secretKeyRef", "fieldRef"}, f"the variable {name} of {where}")
+        if "fieldRef" in source:
+            self.only(source["fieldRef"], {"fieldPath", "apiVersion"}, f"fieldRef of {name}")
+            return Variable(name=name, of_pod=source["fieldRef"].get("fieldPath"))
         reference = source.get("secretKeyRef") or {}
         return Variable(name=name, secret=reference.get("name"), key=reference.get("key", ""))
 
@@ -302,7 +329,9 @@ class _Reader:
         limit = self.number(strategy.get("limit", 0), f"retryStrategy.limit of {where}")
         return limit or 0 if strategy.get("retryPolicy", "OnFailure") in _RETRIED else 0
 
-    def folders(self, template: Json, container: Json, where: str) -> tuple[str, ...]:
+    def folders(
+        self, template: Json, container: Json, where: str, medium: str | None
+    ) -> tuple[str, ...]:
         volumes = {volume["name"]: volume for volume in template.get("volumes") or []}
         for volume in volumes.values():
             self.only(volume, {"name", "emptyDir"}, f"the volume {volume['name']} of {where}")
@@ -311,7 +340,11 @@ class _Reader:
             self.only(mount, {"name", "mountPath"}, f"a volumeMount of {where}")
             if mount["name"] not in volumes:
                 self.unknown.append(f"the volume {mount['name']} in a volumeMount of {where}")
-        return tuple(mount["mountPath"] for mount in mounts)
+        return tuple(
+            mount["mountPath"]
+            for mount in mounts
+            if (volumes.get(mount["name"], {}).get("emptyDir") or {}).get("medium") == medium
+        )
 
     def number(self, value: object, what: str) -> int | None:
         if value is None:
@@ -332,7 +365,7 @@ def parse_workflow(document: Json) -> Workflow:
     reader = _Reader()
     workflow = reader.workflow(document)
     if reader.unknown:
-        raise UnknownError(reader.unknown)
+        raise UnknownError(dict.fromkeys(reader.unknown))
     return workflow
 
 
@@ -368,7 +401,10 @@ def substitute(text: str, scope: Scope) -> str:
 
 def _value(name: str, scope: Scope) -> str:
     if name.startswith("="):
-        raise UnknownError([f"the expression {{{{{name}}}}}"])
+        encoded = _ENCODED.fullmatch(name)
+        if encoded is None:
+            raise UnknownError([f"the expression {{{{{name}}}}}"])
+        return base64.b64encode(_value(f"{encoded[1]}.{encoded[2]}", scope).encode()).decode()
     if name not in scope:
         raise VerifyError(
             f"{{{{{name}}}}} has no value here. Known are: {', '.join(sorted(scope))}."
@@ -417,7 +453,10 @@ def container_environment(
     """
     environment = {key: value for name in step.secrets for key, value in secrets[name].items()}
     for variable in step.variables:
-        if variable.secret:
+        if variable.of_pod:
+            # Nobody but the pod itself can know them; those of the node are empty here.
+            environment[variable.name] = scope.get(f"pod.{variable.of_pod}", "")
+        elif variable.secret:
             if variable.key not in secrets[variable.secret]:
                 raise VerifyError(
                     f"The secret {variable.secret} has no key {variable.key}, which the variable "

@@ -10,6 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from aicore_build import engine
@@ -26,6 +27,8 @@ _KEPT = 1024 * 1024
 
 _SAMPLED = 0.3
 """Seconds between two looks at a container's memory."""
+
+_OPEN = "mode=1777"
 
 _GRACE = 30
 """Seconds that the containers have to go when all of them are ended."""
@@ -63,6 +66,9 @@ class Pod:
 
     folders: tuple[str, ...] = ()
     """Where empty folders are mounted that everybody may write to."""
+
+    in_memory: tuple[str, ...] = ()
+    """The same, but lost when it has ended."""
 
     limits: Limits | None = None
     deadline: float | None = None
@@ -167,7 +173,8 @@ class Pods:
                 "memswap_limit": pod.limits.memory,
             }
         # A volume without a name has what the image has there, and goes with its container.
-        volumes = (*(pod.writable or ()), *pod.folders)
+        on_disk = [folder for folder in pod.folders if _parent(folder) != "/"]
+        volumes = dict.fromkeys((*(pod.writable or ()), *map(_parent, on_disk)))
         try:
             created: dict[str, str] = client.create_container(
                 pod.image,
@@ -182,11 +189,12 @@ class Pods:
                     network_mode=pod.network,
                     read_only=pod.writable is not None,
                     mounts=[engine.Mount(path, None, type="volume") for path in volumes],
+                    tmpfs=dict.fromkeys((*pod.in_memory, *(set(pod.folders) - {*on_disk})), _OPEN),
                     **limits,
                 ),
             )
-            for folder in pod.folders:
-                client.put_archive(created["Id"], folder, _FOR_EVERYBODY)
+            for folder in on_disk:
+                client.put_archive(created["Id"], _parent(folder), _folder_for_everybody(folder))
         except engine.Refused as error:
             raise EngineError(
                 f"The Docker Engine can't make a container for {pod.name}: {said(error)}."
@@ -313,17 +321,21 @@ class _Memory:
                     self.peak = max(self.peak or 0, found["usage"] - inactive)
 
 
-def _folder_for_everybody() -> bytes:
-    """A tar that gives the folder it is unpacked into to everybody, as Kubernetes' emptyDir."""
+def _parent(folder: str) -> str:
+    return str(PurePosixPath(folder).parent)
+
+
+def _folder_for_everybody(folder: str) -> bytes:
+    """A tar with a folder that everybody may write to, as Kubernetes' emptyDir.
+
+    A volume's own mode can't be set; so the volume is the folder above.
+    """
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
-        info = tarfile.TarInfo(".")
+        info = tarfile.TarInfo(PurePosixPath(folder).name)
         info.type, info.mode = tarfile.DIRTYPE, 0o1777
         tar.addfile(info)
     return file.getvalue()
-
-
-_FOR_EVERYBODY = _folder_for_everybody()
 
 
 def _read(client: Client, container: str, path: str) -> str | None:

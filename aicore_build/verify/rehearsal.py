@@ -4,6 +4,7 @@ It is a rehearsal on one machine, not an engine: pauses between attempts are lef
 failure ends all of it.
 """
 
+import datetime
 import itertools
 import json
 import threading
@@ -28,6 +29,8 @@ from aicore_build.verify.argo import (
 )
 from aicore_build.verify.pods import Ended
 from aicore_build.verify.report import Outcome
+
+_NAMESPACE = "rehearsal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +104,13 @@ class _Rehearsal:
         self._slots = threading.BoundedSemaphore(self._jobs)
         self._numbers = itertools.count()
         self._name = f"{workflow.name}-{uuid.uuid4().hex[:5]}"
-        self._globals = {"workflow.name": self._name, "workflow.namespace": "rehearsal"} | {
-            f"workflow.parameters.{name}": value for name, value in parameters.items()
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._globals = {
+            "workflow.name": self._name,
+            "workflow.namespace": _NAMESPACE,
+            "workflow.uid": str(uuid.uuid4()),
+            "workflow.creationTimestamp": now,
+            **{f"workflow.parameters.{name}": value for name, value in parameters.items()},
         }
 
     def run(self) -> None:
@@ -164,7 +172,14 @@ class _Rehearsal:
         """Run a step until it succeeds, as often as it may."""
         for number in range(step.retries + 1):
             pod = f"{self._name}-{step.name}-{next(self._numbers)}"
-            known = {**scope, "pod.name": pod, "retries": str(number)}
+            known = {
+                **scope,
+                "pod.name": pod,
+                "retries": str(number),
+                "pod.metadata.name": pod,
+                "pod.metadata.namespace": _NAMESPACE,
+                "pod.metadata.uid": str(uuid.uuid4()),
+            }
             environment = container_environment(step, known, self._secrets)
             attempt = Attempt(
                 label=label,

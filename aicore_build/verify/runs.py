@@ -62,8 +62,11 @@ class Runs:
                 args=attempt.args,
                 environment=attempt.environment,
                 network=self._network,
-                writable=None if self._writable_root else _outside(image.writable, step.folders),
+                writable=None
+                if self._writable_root
+                else _outside(image.writable, (*step.folders, *step.in_memory)),
                 folders=step.folders,
+                in_memory=step.in_memory,
                 limits=_limits(step.resource_plan),
                 deadline=self.time_left(step.deadline),
                 outputs=tuple(output.path for output in step.outputs if output.path),

@@ -73,7 +73,7 @@ def generate(flow: Flow) -> Json:
     """Let the generator of the flow's Metaflow make the workflow template."""
     if flow.plugin_version:
         assert plan_images(flow, SETTINGS)
-        return sap.generate(flow, embedded=False, timeout=60)
+        return sap.generate(flow, embedded=False, timeout=60).workflow_template
     arguments = ["--datastore=s3", "argo-workflows", "create", "--only-json"]
     arguments += ["--no-enable-error-msg-capture", "--no-auto-emit-argo-events"]
     arguments += ["--generate-new-token"]

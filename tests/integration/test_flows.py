@@ -157,7 +157,7 @@ def test_image_that_metaflow_is_configured_with(
     flow = read_flow(script, python)
     assert images(flow) == {"start": expected, "named": own, "end": expected}
     if flow.plugin_version and expected:
-        made = sap.generate(flow, embedded=False, timeout=60)
+        made = sap.generate(flow, embedded=False, timeout=60).workflow_template
         found = {t["name"]: t["container"]["image"] for t in made["spec"]["templates"][1:]}
         assert found == images(flow)
 
@@ -171,7 +171,7 @@ def test_options_reach_reader_and_generator_alike(
     options = ("--with", "retry:times=3", "--branch", "try", '--with=environment:vars={"A":"b,c"}')
     flow = read_flow(script, sys.executable, options)
     assert all({"retry", "environment"} <= set(step.added) for step in flow.steps)
-    made = sap.generate(flow, embedded=False, timeout=60)
+    made = sap.generate(flow, embedded=False, timeout=60).workflow_template
     templates = [t for t in made["spec"]["templates"] if "container" in t]
     assert [t["retryStrategy"]["limit"] for t in templates] == ["3", "3"]
     assert all({"name": "A", "value": "b,c"} in t["container"]["env"] for t in templates)
@@ -288,7 +288,10 @@ def test_libraries_that_are_not_installed_have_stand_ins(
     assert "xgboost, torch, pandas, transformers" in note
     assert images(flow)["start"] == "registry.example.com/acme/flow:v1"
     if flow.plugin_version:
-        assert sap.generate(flow, embedded=True, timeout=60)["metadata"]["name"] == "theflow"
+        assert (
+            sap.generate(flow, embedded=True, timeout=60).workflow_template["metadata"]["name"]
+            == "theflow"
+        )
 
 
 DEPENDS = {
@@ -478,7 +481,9 @@ def test_retries_and_deadlines_are_in_the_template(
     for name, value in sandbox.environment.items():
         monkeypatch.setenv(name, value)
     script = write(folder, of_a_step(f"{IMAGE}\n@retry(times=2)\n@catch\n@timeout(minutes=5)"))
-    made = sap.generate(read_flow(script, sys.executable), embedded=True, timeout=60)
+    made = sap.generate(
+        read_flow(script, sys.executable), embedded=True, timeout=60
+    ).workflow_template
     start = next(t for t in made["spec"]["templates"] if t["name"] == "start")
     assert start["retryStrategy"]["limit"] == "3"
     assert start["activeDeadlineSeconds"] == 300

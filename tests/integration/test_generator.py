@@ -23,7 +23,8 @@ def test_what_it_makes_is_what_it_makes_by_hand(
     for name, value in project.environment.items():
         monkeypatch.setenv(name, value)
 
-    ours = sap.generate(read_flow(script, sys.executable), embedded=embedded, timeout=60)
+    flow = read_flow(script, sys.executable)
+    ours = sap.generate(flow, embedded=embedded, timeout=60).workflow_template
 
     command = [sys.executable, script.name, "--quiet", "--datastore=s3", "argo", "create"]
     command += ["--only-json", *(["--embedded"] if embedded else [])]

@@ -30,7 +30,7 @@ ERRORS = [
     for value in vars(errors).values()
     if isinstance(value, type) and issubclass(value, AicoreBuildError)
 ]
-PROD = {"push": True, "locked": False}
+PROD = {"push": True, "locked": False, "offline": False}
 FLOW = "from metaflow import FlowSpec\nclass F(FlowSpec): ...\n"
 
 
@@ -258,6 +258,7 @@ def test_results_as_json_are_one_document(here: Here, command: str) -> None:
         pytest.param("prod", [], PROD, id="prod"),
         pytest.param("prod", ["--no-push"], {**PROD, "push": False}, id="prod --no-push"),
         pytest.param("prod", ["--force"], {**PROD, "force": True}, id="prod --force"),
+        pytest.param("prod", ["--offline"], {**PROD, "offline": True}, id="prod --offline"),
         pytest.param("prod", ["--locked"], {**PROD, "locked": True}, id="prod --locked"),
         pytest.param(
             "prod",

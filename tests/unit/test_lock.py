@@ -10,6 +10,7 @@ import pytest
 
 from aicore_build import __version__
 from aicore_build.errors import LockError, OutputError
+from aicore_build.generators import Generated
 from aicore_build.lock import (
     Lock,
     check_same,
@@ -26,7 +27,12 @@ from aicore_build.settings import Settings
 from tests.unit.make import DIGEST, OTHER_DIGEST, SHA1, make_flow
 
 TEXT = '{"é": 1}\n'
-PACKAGE = PackageAddress(bucket="bucket", key=f"data/b9/{SHA1}", sha1=SHA1)
+GENERATED = Generated(
+    workflow_template={},
+    package=PackageAddress(bucket="bucket", key=f"data/b9/{SHA1}", sha1=SHA1),
+    generator="sap-ai-core-metaflow",
+    generator_version="1.1.22",
+)
 
 EMPTY_LIST: dict[str, object] = {"apiVersion": "v1", "kind": "List", "items": []}
 
@@ -89,7 +95,7 @@ def locked(
             image("r.io/b:prod-1", "train", digest=OTHER_DIGEST),
         ),
     )
-    return make_lock(make_flow(), images, PACKAGE, job_tar, folder / "trainflow.json", TEXT)
+    return make_lock(make_flow(), images, GENERATED, job_tar, folder / "trainflow.json", TEXT)
 
 
 @pytest.fixture
@@ -310,7 +316,7 @@ def test_an_image_by_digest_that_is_not_there(template: Path, tmp_path: Path) ->
                 image("r.io/b:1", "train", digest=None),
             ),
         ),
-        PACKAGE,
+        GENERATED,
         tmp_path / "job.tar",
         template,
         TEXT,

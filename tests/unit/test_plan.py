@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from aicore_build.plan import (
     plan_images,
     unused_settings,
 )
-from aicore_build.settings import ImageSettings, Settings, StepSettings
+from aicore_build.settings import GeneratorName, ImageSettings, Settings, StepSettings
 from tests.unit.make import CPU, DIGEST, GPU, OTHER_DIGEST, SHA1, make_flow, make_step, sweep_flow
 
 NEEDED = ("sap-ai-core-metaflow==1.1.22", "awscli", "boto3", "requests")
@@ -214,7 +215,21 @@ def test_a_missing_plugin() -> None:
     with pytest.raises(
         GeneratorError, match="/venv/bin/python -m pip install sap-ai-core-metaflow"
     ):
-        plan_images(flow, Settings())
+        plan_images(flow, Settings(generator=GeneratorName.SAP))
+
+
+def test_a_metaflow_that_is_too_old_to_generate() -> None:
+    flow = make_flow(images={"start": CPU}, plugin_version=None)
+    for settings in (Settings(), Settings(generator=GeneratorName.METAFLOW)):
+        with pytest.raises(GeneratorError, match=r"Metaflow 2\.12\.25 can't generate"):
+            plan_images(flow, settings)
+
+
+def test_upstream_metaflow_is_in_the_image_instead_of_the_plugin() -> None:
+    flow = replace(make_flow(images={"start": CPU}), metaflow_version="2.19.39")
+    (plan,) = plan_images(flow, Settings(generator=GeneratorName.METAFLOW))
+    assert plan.environment
+    assert plan.environment.requirements[0] == "metaflow==2.19.39"
 
 
 def test_settings_without_effect_are_named() -> None:

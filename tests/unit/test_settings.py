@@ -12,6 +12,7 @@ from aicore_build.errors import SettingsError
 from aicore_build.overview import Overview
 from aicore_build.settings import (
     BuilderName,
+    GeneratorName,
     ImageSettings,
     Settings,
     StepSettings,
@@ -78,6 +79,8 @@ def test_every_setting_with_a_flag_is_read_from_it(loaded: Loaded, tmp_path: Pat
         "python": (path, path),
         "output": (path, Path(path)),
         "builder": ("registry", BuilderName.REGISTRY),
+        "generator": ("metaflow", GeneratorName.METAFLOW),
+        "keep-resources": ("True", True),
         "plain-http": ("one:80,two", ("one:80", "two")),
         "metaflow-options": ("--with 'retry:times=2'", ("--with", "retry:times=2")),
         "requirements": (path, ("torch",)),
