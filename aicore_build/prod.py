@@ -28,7 +28,7 @@ from aicore_build.parallel import at_once, in_parallel
 from aicore_build.plan import ImagePlan
 from aicore_build.progress import DONE, Reporter
 from aicore_build.record import find_up_to_date, prod_inputs
-from aicore_build.reference import Repository
+from aicore_build.reference import Digest, Repository
 from aicore_build.result import BuiltImage, Result, images_by_step
 from aicore_build.run import Run, make_run, read_and_plan
 from aicore_build.settings import BuilderName, Settings
@@ -58,12 +58,7 @@ def prod(  # noqa: PLR0913 - an argument for each flag
         push_to: an OCI image layout that takes the images instead of their registry.
         offline: make the code package here, and ask no S3.
     """
-    if not push and settings.builder is BuilderName.REGISTRY:
-        raise SettingsError("--no-push needs a Docker Engine: the builder registry only pushes.")
-    if locked and (force or not push):
-        raise SettingsError("--locked builds nothing: leave out --force and --no-push.")
-    if push_to and settings.builder is not BuilderName.REGISTRY:
-        raise SettingsError("--push-to needs the other builder: add --builder registry.")
+    _refuse_contradictions(settings, push=push, force=force, locked=locked, push_to=push_to)
     ignore = check_codes(settings.lint_ignore)
     path = template_path(script, settings)
     lock = read_lock(lock_path(path)) if locked else None
@@ -82,15 +77,17 @@ def prod(  # noqa: PLR0913 - an argument for each flag
     )
     package = generated.package
     with _builder(run, flow, sessions) as builder:
+        if push:
+            # Before a push; the images that it will name differ in nothing that a rule looks at.
+            draft = complete(generated.workflow_template, completion, _drafted(images, package))
+            refuse_errors(draft, path, reporter, ignore=ignore)
 
         def embed(pair: tuple[ImagePlan, BuiltImage]) -> BuiltImage:
             return _embed(run, builder, *pair, package, job_tar)
 
         built = tuple(in_parallel(embed, zip(images, bases, strict=True), settings.jobs))
     if push:
-        completed = complete(generated.workflow_template, completion, images_by_step(built))
-        refuse_errors(completed, path, reporter, ignore=ignore)
-        text = render_json(completed)
+        text = render_json(complete(generated.workflow_template, completion, images_by_step(built)))
         now = make_lock(flow, zip(bases, built, strict=True), generated, job_tar, path, text)
         if lock:
             check_same(lock, now, path)
@@ -110,6 +107,27 @@ def prod(  # noqa: PLR0913 - an argument for each flag
         workflow_template=path if push else None,
         lock=lock_path(path) if push else None,
     )
+
+
+def _refuse_contradictions(
+    settings: Settings, *, push: bool, force: bool, locked: bool, push_to: Path | None
+) -> None:
+    if not push and settings.builder is BuilderName.REGISTRY:
+        raise SettingsError("--no-push needs a Docker Engine: the builder registry only pushes.")
+    if locked and (force or not push):
+        raise SettingsError("--locked builds nothing: leave out --force and --no-push.")
+    if push_to and settings.builder is not BuilderName.REGISTRY:
+        raise SettingsError("--push-to needs the other builder: add --builder registry.")
+
+
+def _drafted(images: tuple[ImagePlan, ...], package: PackageAddress) -> dict[str, str]:
+    """The reference of each step's prod image, with a digest that stands for the one to come."""
+    digest = Digest(f"sha256:{'0' * 64}")
+    return {
+        step: str(image.prod_reference(package.sha1).pinned(digest))
+        for image in images
+        for step in image.steps
+    }
 
 
 def refuse_included_files(flow: Flow) -> None:

@@ -88,6 +88,7 @@ def test_errors_stop_it_and_nothing_is_written(project: Project) -> None:
         assert done.returncode == 13, done.stderr
         assert "AIC010 spec.templates[1].metadata.labels.ai.sap.com/resourcePlan" in done.stderr
         assert "was not written" in done.stderr
+    assert "-prod-" not in done.stderr  # no image was embedded, either
     assert list(project.folder.glob("*.json")) == []
 
 
