@@ -191,6 +191,8 @@ def _locked_images(lock: Lock) -> dict[str, str]:
 def _named_images(template: Path) -> dict[str, str | None] | None:
     try:
         document = json.loads(template.read_bytes())
-        return {t["name"]: t["container"].get("image") for t in container_templates(document)}
+        return {
+            t["name"].lower(): t["container"].get("image") for t in container_templates(document)
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

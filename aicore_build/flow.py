@@ -49,6 +49,15 @@ class Step:
     """Names of the decorators that are neither Metaflow's nor the plugin's."""
 
 
+_RECORDS_GIT = (2, 16)
+"""The first Metaflow that puts the commit into the code package."""
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """The first two numbers of a version of Metaflow."""
+    return tuple(map(int, re.findall(r"\d+", text)[:2]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
     """A parameter of the flow."""
@@ -113,6 +122,7 @@ class Flow:
             options=self.options,
             baked=any(name in step.decorators for step in self.steps for name in PACKAGED_BY),
             triggered=any(name.startswith("trigger") for name in self.decorators),
+            without_git=version_of(self.metaflow_version) >= _RECORDS_GIT,
             stubs=bool(self.stubs),
         )
 

@@ -14,8 +14,8 @@ from aicore_build.process import ProcessError, run
 _BAKED = Path(__file__).parent / "flows_python" / "baked"
 """Gives Metaflow the environment `fast-bakery`."""
 
-_OFFLINE = Path(__file__).parent / "flows_python" / "offline.py"
-"""Runs a flow with a folder for the store that takes its code package."""
+_LAUNCH = Path(__file__).parent / "flows_python" / "launch.py"
+"""Runs a flow with a Metaflow that forgets git, and has a folder for S3."""
 
 _WITH_STUBS = Path(__file__).parent / "flows_python" / "with_stubs.py"
 """Runs a flow with stand-ins for what is not installed."""
@@ -50,6 +50,9 @@ class MetaflowCall:
     packages: Path | None = None
     """A folder that takes the code package instead of S3; it has to be there."""
 
+    without_git: bool = False
+    """This Metaflow would put the commit into the code package."""
+
     stubs: bool = False
     """Libraries that the flow imports are not installed here: stand-ins take their place."""
 
@@ -78,7 +81,9 @@ def run_metaflow(
     if call.baked:
         put_first_on_path(variables, _BAKED)
     kind = "fast-bakery" if call.baked else "local"
-    launcher = [str(_OFFLINE), str(call.packages)] if call.packages else []
+    launcher = []
+    if call.packages or call.without_git:
+        launcher = [str(_LAUNCH), str(call.packages or "-")]
     launcher += [str(_WITH_STUBS)] if call.stubs else []
     with _visible(call.script) as script:
         command = [call.python, *launcher, script, *call.options]

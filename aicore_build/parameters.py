@@ -1,9 +1,10 @@
 """The workflow's parameters reach the flow as they are: no shell takes them apart. Pure.
 
 The plugin puts a value into the text of a shell's command, where spaces divide it and `$` and
-quotes mean something; and it writes defaults as JSON, whose quotes that shell takes away again.
-Here a value goes through a variable of the environment. What Kubernetes does there stays: `$$`
-becomes `$`, and `$(NAME)` the value of another variable.
+quotes mean something. Metaflow itself writes it into a script that the shell then runs, where `$`
+and backticks do. Both write defaults as JSON. Here a value goes through a variable of the
+environment. What Kubernetes does there stays: `$$` becomes `$`, and `$(NAME)` the value of another
+variable.
 """
 
 import json
@@ -12,10 +13,16 @@ from typing import Any
 
 from aicore_build.errors import GeneratorError
 
-_GIVEN = re.compile(
-    r"(?<=\s)--(?P<option>[\w-]+)=\{\{workflow\.parameters\.(?P<name>[\w-]+)\}\}(?=\s)"
+# The plugin's: an option for each parameter.
+_OPTION = re.compile(r"(?<=\s)--([\w-]+)=\{\{workflow\.parameters\.([\w-]+)\}\}(?=\s)")
+
+# Metaflow's: a program that writes a script with all of them, which is run then.
+_ENCODED = re.compile(r"([\w-]+),[tf],\{\{=toBase64\(workflow\.parameters\['[\w-]+'\]\)\}\}")
+_SCRIPT = re.compile(
+    rf"python -m metaflow\.plugins\.argo\.set_parameters (\w+)((?: {_ENCODED.pattern})+)"
+    r" && \. `pwd`/\1 && "
 )
-_ANYWHERE = re.compile(r"\{\{\s*workflow\.parameters\.")
+_ANYWHERE = re.compile(r"\{\{\s*workflow\.parameters\.|set_parameters|toBase64\(workflow")
 
 
 def pass_by_environment(document: dict[str, Any]) -> None:
@@ -40,20 +47,41 @@ def pass_by_environment(document: dict[str, Any]) -> None:
 def _mend(template: dict[str, Any], optional: set[str]) -> list[str]:
     """Mend one template; return the names of the parameters that its command has."""
     container = template.get("container", {})
-    arguments = container.get("args", [])
-    names = [match["name"] for text in arguments for match in _GIVEN.finditer(text)]
+    names: list[str] = []
+
+    def option(match: re.Match[str]) -> str:
+        names.append(match[2])
+        value = f"${variable(match[2])}"
+        if match[2] in optional:  # no option at all for no value
+            return f'${{{variable(match[2])}:+"--{match[1]}={value}"}}'
+        return f'--{match[1]}="{value}"'
+
+    def exports(match: re.Match[str]) -> str:
+        found = [encoded[1] for encoded in _ENCODED.finditer(match[2])]
+        names.extend(found)
+        return "".join(_export(name, is_optional=name in optional) for name in found)
+
+    if arguments := container.get("args"):
+        container["args"] = [_SCRIPT.sub(exports, _OPTION.sub(option, text)) for text in arguments]
+    if any(_ANYWHERE.search(text) for text in container.get("args", [])):
+        raise GeneratorError(
+            f"The command of {template['name']} has a parameter in a place that aicore-build "
+            "doesn't know.\nPlease report this with the version of Metaflow and of the plugin."
+        )
     if names:
-        container["args"] = [_GIVEN.sub(lambda m: _option(m, optional), text) for text in arguments]
         container["env"] = [
             *container.get("env", []),
             *({"name": variable(n), "value": f"{{{{workflow.parameters.{n}}}}}"} for n in names),
         ]
-    if any(_ANYWHERE.search(text) for text in container.get("args", [])):
-        raise GeneratorError(
-            f"The command of {template['name']} has a parameter in a place that aicore-build "
-            "doesn't know.\nPlease report this with the plugin's version."
-        )
     return names
+
+
+def _export(name: str, *, is_optional: bool) -> str:
+    """What gives a value to Metaflow's `init`, which reads it from its environment."""
+    export = f'export METAFLOW_INIT_{name.upper().replace("-", "_")}="${variable(name)}"'
+    if is_optional:
+        return f'{{ [ -z "${variable(name)}" ] || {export}; }} && '
+    return f"{export} && "
 
 
 def variable(name: str) -> str:
@@ -61,16 +89,8 @@ def variable(name: str) -> str:
     return f"AICORE_BUILD_PARAMETER_{name.replace('-', '_')}"
 
 
-def _option(match: re.Match[str], optional: set[str]) -> str:
-    """The option; where the default is None, none at all for no value."""
-    name = variable(match["name"])
-    if match["name"] in optional:
-        return f'${{{name}:+"--{match["option"]}=${name}"}}'
-    return f'--{match["option"]}="${name}"'
-
-
 def _plain(value: str) -> str:
-    """A default as text, out of the JSON that the plugin makes of it."""
+    """A default as text, out of the JSON that the generators make of it."""
     default = json.loads(value)
     if default is None:
         return ""

@@ -1,13 +1,12 @@
 """Flow + Settings → what is built from what, and under which names. Pure."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aicore_build.errors import FlowError, GeneratorError, SettingsError
 from aicore_build.features import judge, uses_packages, uses_plugin
-from aicore_build.flow import Flow, Step, plugin_missing
+from aicore_build.flow import Flow, Step, plugin_missing, version_of
 from aicore_build.libraries import image_libraries
 from aicore_build.reference import (
     ImageReference,
@@ -174,7 +173,7 @@ def _check_generator(flow: Flow, settings: Settings) -> None:
     if uses_plugin(flow, settings):
         if flow.plugin_version is None:
             raise GeneratorError(plugin_missing(flow.python, "The plugin sap-ai-core-metaflow"))
-    elif tuple(map(int, re.findall(r"\d+", flow.metaflow_version)[:2])) < _OLDEST:
+    elif version_of(flow.metaflow_version) < _OLDEST:
         raise GeneratorError(
             f"Metaflow {flow.metaflow_version} can't generate a workflow template by itself.\n"
             f"Install 2.19 or newer in the flow's Python, {flow.python}; or the plugin there, with "

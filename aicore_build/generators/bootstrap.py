@@ -7,13 +7,25 @@ from collections.abc import Iterator
 from aicore_build.errors import GeneratorError
 from aicore_build.workflow import Json, container_templates
 
-_DOWNLOAD = re.compile(
-    r"mflog 'Setting up task environment\.' && "
-    r"if \[ -z \$METAFLOW_SKIP_INSTALL_DEPENDENCIES \]; then .*?"
-    r"TAR_OPTIONS='--warning=no-timestamp' tar (?:xf job\.tar|-xzf job\.tar -C \.) && ",
-    re.DOTALL,
+_PARTS = (
+    r"mflog 'Setting up task environment\.'",
+    r"if \[ -z \$METAFLOW_SKIP_INSTALL_DEPENDENCIES \]; then python -m pip install [\w =.-]+; fi",
+    r"mkdir metaflow",
+    r"cd metaflow",
+    r"mkdir \.metaflow",
+    r"i=0; while \[ \$i -le 5 \]; do mflog 'Downloading code package\.\.\.'; python -c '[^']+'",
+    r"mflog 'Code package downloaded\.'",
+    r"break; sleep 10; i=\$\(\(i\+1\)\); done",
+    (
+        r"if \[ \$i -gt 5 \]; then "
+        r"mflog 'Failed to download code package from [^']+ after 6 tries\. Exiting\.\.\.'"
+    ),
+    r"exit 1; fi",
+    r"TAR_OPTIONS='--warning=no-timestamp' tar (?:xf job\.tar|-xzf job\.tar -C \.)",
 )
-"""From the first message to the unpacked code: pip, the folder, six tries to fetch it."""
+"""Word for word what is known, so that nothing else that Metaflow may do there is cut, too."""
+
+_DOWNLOAD = re.compile("".join(rf"{part} && " for part in _PARTS))
 
 _TRACES = re.compile(r"job\.tar|download_file|pip install")
 

@@ -30,15 +30,16 @@ _NOT_ON_AI_CORE = {
     "synchronization": "synchronization",
     "podGC": "pod garbage collection",
 }
+_AI_CORES_TO_DECIDE = ("nodeSelector", "tolerations", "affinity", "priorityClassName")
+
 _LEFT_OUT = re.compile(
     # The production token only says "production" in the tags of a run.
     r"METAFLOW_ARGO_EVENTS_|METAFLOW_PRODUCTION_TOKEN|METAFLOW_ARGO_WORKFLOWS_(KUBERNETES|ENV_VARS)"
+    r"|METAFLOW_(DEBUG|CONDA)_"
 )
 _OWNER = "METAFLOW_OWNER"
 _NAMED = {_OWNER, "USER"}
 """Variables with the name of who deploys; some step code wants them to be there."""
-
-_PARAMETERS_FILE = re.compile(r"(?<=metaflow\.plugins\.argo\.set_parameters )(\w+)")
 
 
 def make_neutral(workflow_template: Json, flow: str, *, keep_resources: bool) -> Json:
@@ -59,6 +60,8 @@ def make_neutral(workflow_template: Json, flow: str, *, keep_resources: bool) ->
             "Remove the decorator or option of the flow that brings it."
         )
     metadata, spec = document["metadata"], document["spec"]
+    _ask_for_required(metadata, spec)
+    _move_pull_secrets(spec)
     metadata.pop("namespace", None)
     metadata["name"] = metadata["name"].replace(".", "-")
     spec.pop("hooks", None)
@@ -77,8 +80,35 @@ def _refused(spec: Json) -> Iterator[str]:
     for template in spec["templates"]:
         kinds = {"resource", "http", "plugin", "script", "suspend", "daemon"} & template.keys()
         yield from (f"the {kind} template {template['name']}" for kind in sorted(kinds))
+        if template.get("serviceAccountName"):
+            yield f"the service account of {template['name']}"
         if template.get("sidecars") or template.get("initContainers"):
             yield f"further containers of {template['name']}"
+
+
+def _ask_for_required(metadata: Json, spec: Json) -> None:
+    """Let AI Core ask for parameters that have to be given: Metaflow gives them null."""
+    known = json.loads(metadata.get("annotations", {}).get("metaflow/parameters", "{}"))
+    for parameter in spec.get("arguments", {}).get("parameters", []):
+        about = known.get(parameter["name"], {})
+        if about.get("is_required") and parameter.get("value") == "null":
+            del parameter["value"]
+
+
+def _move_pull_secrets(spec: Json) -> None:
+    """@kubernetes(image_pull_secrets=…) is a patch of a step's pod; here all pods have them."""
+    names = [secret["name"] for secret in spec.get("imagePullSecrets", [])]
+    for template in spec["templates"]:
+        patch = json.loads(template.pop("podSpecPatch", "{}"))
+        names += [secret["name"] for secret in patch.pop("imagePullSecrets", [])]
+        if patch:
+            raise GeneratorError(
+                f"Metaflow patches the pod of {template['name']} in a way that aicore-build "
+                f"doesn't know: {', '.join(sorted(patch))}.\n"
+                "Remove what asks for it from @kubernetes."
+            )
+    if names:
+        spec["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(names)]
 
 
 def _forget_deployment(part: Json) -> None:
@@ -91,11 +121,12 @@ def _neutral_step(template: Json, *, keep_resources: bool) -> None:
     container = template["container"]
     container.pop("name", None)
     container.pop("terminationMessagePolicy", None)
-    template.pop("nodeSelector", None)
+    for key in _AI_CORES_TO_DECIDE:
+        template.pop(key, None)
     if not keep_resources:
         container.pop("resources", None)
     # As AI Core has it: the program apart from its arguments.
-    command = [_fixed_parameters_file(text) for text in container["command"]]
+    command = container["command"]
     container["command"], container["args"] = (
         command[:1],
         [
@@ -110,13 +141,6 @@ def _neutral_step(template: Json, *, keep_resources: bool) -> None:
     template["volumes"] = [v for v in template.get("volumes", []) if v["name"] in mounted]
     if not template["volumes"]:
         del template["volumes"]
-
-
-def _fixed_parameters_file(text: str) -> str:
-    """Give the file that hands over the parameters a name that is always the same."""
-    if found := _PARAMETERS_FILE.search(text):
-        return re.sub(rf"\b{found[1]}\b", "aicore_build_parameters", text)
-    return text
 
 
 def _neutral_variable(variable: Json) -> Json:
