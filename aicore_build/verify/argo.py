@@ -299,9 +299,9 @@ class _Reader:
         self.only(source, {"path", "default"}, f"the output {output['name']} of {where}")
         return Output(
             name=output["name"],
-            value=output.get("value"),
+            value=_text_of(output, "value"),
             path=source.get("path"),
-            default=source.get("default"),
+            default=_text_of(source, "default"),
         )
 
     def variable(self, variable: Json, where: str) -> Variable:
@@ -420,7 +420,9 @@ def is_wanted(condition: str, scope: Scope) -> bool:
     """
     text = substitute(condition, scope)
     match = re.fullmatch(r"\s*(.*?)\s*(==|!=)\s*(.*?)\s*", text, re.DOTALL)
-    if match is None or re.search(r"&&|\|\||[=!<>]=|[<>]", f"{match[1]} {match[3]}"):
+    more = match is None or re.search(r"&&|\|\||[=!<>]=|[<>]", f"{match[1]} {match[3]}")
+    # Brackets and ! are looked for in the condition itself: an item's name may hold them.
+    if match is None or more or re.search(r"[()]|!(?!=)", _TAG.sub("", condition)):
         raise UnknownError([f"the condition `when: {condition}`"])
     left, right = (part.strip("'\"") for part in (match[1], match[3]))
     return (left == right) is (match[2] == "==")
@@ -435,6 +437,7 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
         r"\$\$|\$\((.*?)\)",
         lambda m: "$" if m[0] == "$$" else variables.get(m[1], m[0]),
         text,
+        flags=re.DOTALL,
     )
 
 
@@ -468,7 +471,13 @@ def container_environment(
     return environment
 
 
+def _text_of(part: Json, key: str) -> str | None:
+    return None if part.get(key) is None else as_text(part[key])
+
+
 def as_text(item: object) -> str:
     """An item or an argument as Argo passes it on."""
     # Compact, as Go writes it: the steps take such a text apart with a shell.
-    return item if isinstance(item, str) else json.dumps(item, separators=(",", ":"))
+    if isinstance(item, str):
+        return item
+    return json.dumps(item, separators=(",", ":"), sort_keys=True, ensure_ascii=False)

@@ -19,6 +19,18 @@ class _Cause:
     fix: str
 
 
+def _path_that(reason: str) -> str:
+    """A pattern for the path that Python, tar, or another program gives a reason for.
+
+    It looks at each word and each quoted text once: a step may say a megabyte in one line.
+    """
+    return (
+        rf"{reason}: b?'?([^'\n]+)'?"
+        rf"|['\u2018]([^'\u2019\n]+)['\u2019]: (?:\[Errno 13\] )?{reason}"
+        rf"|(?<!\S)([^\s:'\u2018\u2019]+): (?:Cannot \w+: )?{reason}"
+    )
+
+
 # The first that matches counts: those that bring others about stand before them.
 _CAUSES = (
     _Cause(
@@ -37,13 +49,13 @@ _CAUSES = (
         fix="Free room on this machine; on AI Core, see volumeClaimTemplates",
     ),
     _Cause(
-        pattern=r"Read-only file system: '?([^'\n]+)'?|([^\s:']+): Read-only file system",
+        pattern=_path_that("Read-only file system"),
         cause="The step writes to {0}, which the image does not declare writable",
         fix="Write below the WORKDIR, HOME or /tmp, or declare the folder with VOLUME in the "
         "Dockerfile. If everybody may write there in the image, --writable-root lets it pass",
     ),
     _Cause(
-        pattern=r"Permission denied: '?([^'\n]+)'?|([^\s:']+): Permission denied",
+        pattern=_path_that("Permission denied"),
         cause="User 65534, as whom AI Core runs every container, may not use {0}",
         fix="Write below the WORKDIR, HOME or /tmp; or make the folder in the image, with mode 777",
     ),
@@ -73,19 +85,19 @@ _CAUSES = (
         fix="Create it, or mend METAFLOW_DATASTORE_SYSROOT_S3 and run `aicore-build prod` again",
     ),
     _Cause(
-        pattern=r"(?s)download_file.*(?:\(404\)|Not Found)|job\.tar: Cannot open"
+        pattern=r"Failed to download code package|job\.tar: Cannot open"
         r"|\(404\) when calling the HeadObject",
         cause="The code package, which the step fetches when it starts, is not in S3",
         fix="`aicore-build dev` uploads it again; `aicore-build prod` puts it into the images",
     ),
     _Cause(
-        pattern=r"No module named '?(metaflow[^'\n]*)'?",
+        pattern=r"No module named '?(metaflow(?:\.[\w.]+)?)(?!\w)",
         cause="Metaflow's code package is not where the step starts ({0} is not found)",
         fix="The image's WORKDIR has to be the folder of the code package; `aicore-build prod` "
         "makes it so",
     ),
     _Cause(
-        pattern=r"(?:ModuleNotFoundError|ImportError): No module named '?([^'\n]+?)'?(?:\s|$)",
+        pattern=r"(?:Error|python[\d.]*): No module named '?([\w.]+)",
         cause="The image lacks the module {0}",
         fix="Add its library to the setting requirements (of this image: "
         'images."<reference>".requirements) and run `aicore-build dev` and `prod` again',
@@ -96,12 +108,13 @@ _CAUSES = (
         fix="Make the image again with `aicore-build prod`; its WORKDIR has to be the code's",
     ),
     _Cause(
-        pattern=r"KeyError: '([A-Z][A-Z0-9_]+)'",
+        # Of os.environ alone: a column of a table may have such a name, too.
+        pattern=r"os(?:\.py|>)\", line \d+, in __getitem__\n(?:.*\n){0,3}?.*KeyError: '([^'\n]+)'",
         cause="The environment has no {0}, which the code asks for",
         fix='Give it to the step with @environment(vars={{"{0}": …}}), or use os.environ.get',
     ),
     _Cause(
-        pattern=r"(?m)^(?:/bin/)?(?:ba)?sh: (?:line )?(?:\d+: )?(\S+?): (?:command )?not found",
+        pattern=r"(?m)^\S*sh: (?:line )?(?:\d+: )?(\S+): (?:command )?not found",
         cause="The image has no program {0}",
         fix="Install it in the image: the setting apt-packages",
     ),

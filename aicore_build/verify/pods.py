@@ -252,10 +252,15 @@ class _Output:
         *lines, self._line = (self._line + self._decoder.decode(chunk)).split("\n")
         for line in lines:
             self._add(line.rstrip("\r"))
+        if len(self._line) > _KEPT:
+            # No end in sight: what is kept has to have one.
+            self._add(self._line)
+            self._line = ""
 
     def end(self) -> None:
+        self._line += self._decoder.decode(b"", final=True)
         if self._line:
-            self._add(self._line)
+            self._add(self._line.rstrip("\r"))
             self._line = ""
 
     def text(self) -> str:

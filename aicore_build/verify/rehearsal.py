@@ -102,6 +102,7 @@ class _Rehearsal:
         self._run = run
         self._jobs = min(jobs, workflow.parallelism or jobs)
         self._slots = threading.BoundedSemaphore(self._jobs)
+        self._failure: BaseException | None = None
         self._numbers = itertools.count()
         self._name = f"{workflow.name}-{uuid.uuid4().hex[:5]}"
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -114,8 +115,11 @@ class _Rehearsal:
         }
 
     def run(self) -> None:
-        entrypoint = self._workflow.entrypoint
-        self._template(entrypoint, {}, "")
+        try:
+            self._template(self._workflow.entrypoint, {}, "")
+        except BaseException as error:
+            self._failure = self._failure or error
+            raise
 
     def _template(self, name: str, arguments: Mapping[str, str], index: str) -> dict[str, str]:
         """Run a template; return its output parameters."""
@@ -189,11 +193,24 @@ class _Rehearsal:
                 args=tuple(expand(substitute(t, known), environment) for t in step.args),
                 environment=environment,
             )
-            with self._slots:
-                ended = self._run(attempt)
+            ended = self._attempt(attempt)
             if ended.outcome is Outcome.SUCCEEDED:
                 return _outputs(step, ended, known)
-        raise StepFailedError(attempt, ended)
+        raise self._failure or StepFailedError(attempt, ended)
+
+    def _attempt(self, attempt: Attempt) -> Ended:
+        """Run an attempt when a slot is free; raise the first failure if there was one till then.
+
+        It is remembered before the slot is given away, to one that may wait for it.
+        """
+        with self._slots:
+            if self._failure:
+                raise self._failure
+            ended = self._run(attempt)
+            last = attempt.number == attempt.step.retries
+            if last and ended.outcome is not Outcome.SUCCEEDED and not self._failure:
+                self._failure = StepFailedError(attempt, ended)
+        return ended
 
 
 def _items(text: str, task: Task) -> list[object]:
