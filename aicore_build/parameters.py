@@ -19,8 +19,8 @@ _OPTION = re.compile(r"(?<=\s)--([\w-]+)=\{\{workflow\.parameters\.([\w-]+)\}\}(
 # Metaflow's: a program that writes a script with all of them, which is run then.
 _ENCODED = re.compile(r"([\w-]+),[tf],\{\{=toBase64\(workflow\.parameters\['[\w-]+'\]\)\}\}")
 _SCRIPT = re.compile(
-    rf"python -m metaflow\.plugins\.argo\.set_parameters (\w+)((?: {_ENCODED.pattern})+)"
-    r" && \. `pwd`/\1 && "
+    rf"python -m metaflow\.plugins\.argo\.set_parameters (\w+)((?: {_ENCODED.pattern})*)"
+    r" +&& \. `pwd`/\1 && "
 )
 _ANYWHERE = re.compile(r"\{\{\s*workflow\.parameters\.|set_parameters|toBase64\(workflow")
 

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 from aicore_build.errors import VerifyError
@@ -22,6 +23,12 @@ _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
 _ENCODED = re.compile(r"=\s*toBase64\(\s*((?:workflow|inputs)\.parameters)\['([\w-]+)'\]\s*\)")
 """The one expression that Metaflow writes."""
+
+_SWITCH = re.compile(
+    r"\(\{\{=\(tasks\['([\w-]+)'\]\.status == 'Succeeded' \? "
+    r"tasks\['[\w-]+'\]\.outputs\.parameters\['([\w-]+)'\] : nil\) == '([^']*)'\}\}\)"
+)
+"""The condition that Metaflow writes for a switch: which step was chosen."""
 
 _RETRIED = {"Always", "OnFailure"}
 """Retry policies under which a container that exits non-zero is tried again."""
@@ -38,6 +45,14 @@ class UnknownError(VerifyError):
         )
 
 
+class Needs(Enum):
+    """What a task needs of those before it, some of which may have been skipped."""
+
+    END = auto()
+    SUCCESS_OF_ALL = auto()
+    SUCCESS_OF_ONE = auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A task of a DAG."""
@@ -51,6 +66,9 @@ class Task:
     """`withParam`: the text that becomes a JSON list, one run of the task for each item."""
 
     when: str | None
+
+    needs: Needs = Needs.END
+    """Of its dependencies, when all of them are over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +161,13 @@ class Workflow:
     def steps(self) -> tuple[Step, ...]:
         """In the order of the workflow template."""
         return tuple(t for t in self.templates.values() if isinstance(t, Step))
+
+    def outputs_of(self, name: str) -> tuple[str, ...]:
+        """The names of a template's output parameters."""
+        template = self.templates[name]
+        if isinstance(template, Dag):
+            return tuple(template.outputs)
+        return tuple(output.name for output in template.outputs)
 
     def graph(self) -> tuple[Node, ...]:
         """What the entrypoint runs, to be drawn."""
@@ -238,10 +263,12 @@ class _Reader:
             items = json.dumps(task["withItems"])
         if "template" not in task:
             self.unknown.append(f"no template in {where}")
+        dependencies, needs = self.dependencies(task, where)
         return Task(
             name=task["name"],
             template=task.get("template", ""),
-            dependencies=self.dependencies(task, where),
+            dependencies=dependencies,
+            needs=needs,
             arguments={
                 a["name"]: as_text(a.get("value", "")) for a in arguments.get("parameters") or []
             },
@@ -249,18 +276,17 @@ class _Reader:
             when=task.get("when"),
         )
 
-    def dependencies(self, task: Json, where: str) -> tuple[str, ...]:
-        """All tasks that it waits for; of `depends`, only what says that all have to succeed."""
-        if not task.get("depends"):
-            return tuple(task.get("dependencies") or ())
-        names = []
-        for part in re.split(r"\s*&&\s*", task["depends"].strip()):
-            match = re.fullmatch(r"([A-Za-z0-9][\w-]*)(?:\.Succeeded)?", part)
-            if match is None:
-                self.unknown.append(f"`depends: {task['depends']}` in {where}")
-                return ()
-            names.append(match[1])
-        return tuple(names)
+    def dependencies(self, task: Json, where: str) -> tuple[tuple[str, ...], Needs]:
+        """The tasks that it waits for; of `depends`, only that all or one of them succeeded."""
+        text = (task.get("depends") or "").strip()
+        if not text:
+            return tuple(task.get("dependencies") or ()), Needs.END
+        needs = Needs.SUCCESS_OF_ONE if "||" in text else Needs.SUCCESS_OF_ALL
+        parts = re.split(r"\s*\|\|\s*" if needs is Needs.SUCCESS_OF_ONE else r"\s*&&\s*", text)
+        matches = [re.fullmatch(r"([A-Za-z0-9][\w-]*)(?:\.Succeeded)?", part) for part in parts]
+        if not all(matches):
+            self.unknown.append(f"`depends: {text}` in {where}")
+        return tuple(match[1] for match in matches if match), needs
 
     def step(
         self, template: Json, inputs: Mapping[str, str | None], given: list[Json], where: str
@@ -413,11 +439,16 @@ def _value(name: str, scope: Scope) -> str:
 
 
 def is_wanted(condition: str, scope: Scope) -> bool:
-    """Whether a task runs, by its `when`: a comparison of two texts.
+    """Whether a task runs, by its `when`: a comparison of two texts, or Metaflow's switch.
 
     Raises:
         UnknownError: it is something else.
     """
+    if re.fullmatch(rf"{_SWITCH.pattern}(?:\s*\|\|\s*{_SWITCH.pattern})*", condition.strip()):
+        return any(
+            scope.get(f"tasks.{task}.outputs.parameters.{output}") == value
+            for task, output, value in _SWITCH.findall(condition)
+        )
     text = substitute(condition, scope)
     match = re.fullmatch(r"\s*(.*?)\s*(==|!=)\s*(.*?)\s*", text, re.DOTALL)
     more = match is None or re.search(r"&&|\|\||[=!<>]=|[<>]", f"{match[1]} {match[3]}")

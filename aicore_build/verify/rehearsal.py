@@ -17,6 +17,7 @@ from aicore_build.errors import VerifyError
 from aicore_build.parallel import in_order, in_parallel
 from aicore_build.verify.argo import (
     Dag,
+    Needs,
     Scope,
     Step,
     Task,
@@ -31,6 +32,7 @@ from aicore_build.verify.pods import Ended
 from aicore_build.verify.report import Outcome
 
 _NAMESPACE = "rehearsal"
+_SUCCEEDED = "Succeeded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +148,15 @@ class _Rehearsal:
 
     def _task(self, task: Task, scope: Scope, index: str) -> dict[str, str]:
         """Run a task, once or for each item; return what others may then refer to."""
-        if task.when is not None and not is_wanted(task.when, scope):
-            return {f"tasks.{task.name}.status": "Skipped"}
         prefix = f"tasks.{task.name}.outputs.parameters"
+        if not _is_ready(task, scope):
+            # As Argo leaves what refers to a task that was skipped.
+            outputs = self._workflow.outputs_of(task.template)
+            return {f"{prefix}.{key}": f"{{{{{prefix}.{key}}}}}" for key in outputs}
+        status = {f"tasks.{task.name}.status": _SUCCEEDED}
         if task.items is None:
-            outputs = self._call(task, scope, index)
-            return {f"{prefix}.{key}": value for key, value in outputs.items()}
+            given = self._call(task, scope, index)
+            return {**status, **{f"{prefix}.{key}": value for key, value in given.items()}}
 
         def run(numbered: tuple[int, object]) -> dict[str, str]:
             number, item = numbered
@@ -164,6 +169,7 @@ class _Rehearsal:
         all_outputs = in_parallel(run, items, self._jobs)
         keys = dict.fromkeys(key for outputs in all_outputs for key in outputs)
         return {
+            **status,
             prefix: as_text(all_outputs),
             **{f"{prefix}.{key}": as_text([o.get(key) for o in all_outputs]) for key in keys},
         }
@@ -211,6 +217,16 @@ class _Rehearsal:
             if last and ended.outcome is not Outcome.SUCCEEDED and not self._failure:
                 self._failure = StepFailedError(attempt, ended)
         return ended
+
+
+def _is_ready(task: Task, scope: Scope) -> bool:
+    """Whether a task runs, now that those before it are over."""
+    before = [scope.get(f"tasks.{name}.status") == _SUCCEEDED for name in task.dependencies]
+    if task.needs is Needs.SUCCESS_OF_ALL and not all(before):
+        return False
+    if task.needs is Needs.SUCCESS_OF_ONE and not any(before):
+        return False
+    return task.when is None or is_wanted(task.when, scope)
 
 
 def _items(text: str, task: Task) -> list[object]:

@@ -52,3 +52,36 @@ def test_a_place_that_is_not_known_is_an_error() -> None:
 
 def test_names_become_variables() -> None:
     assert variable("learning-rate") == "AICORE_BUILD_PARAMETER_learning_rate"
+
+
+def test_metaflows_own_script_of_parameters_becomes_exports() -> None:
+    text = (
+        "(python -m metaflow.plugins.argo.set_parameters xyz "
+        "a-b,f,{{=toBase64(workflow.parameters['a-b'])}} "
+        "c,t,{{=toBase64(workflow.parameters['c'])}} && . `pwd`/xyz && if true; then step; fi)"
+    )
+    mended = document(text, {"name": "a-b", "value": '"x"'}, {"name": "c", "value": "null"})
+    pass_by_environment(mended)
+    container = mended["spec"]["templates"][1]["container"]
+    assert container["args"][1] == (
+        '(export METAFLOW_INIT_A_B="$AICORE_BUILD_PARAMETER_a_b" && '
+        '{ [ -z "$AICORE_BUILD_PARAMETER_c" ] || '
+        'export METAFLOW_INIT_C="$AICORE_BUILD_PARAMETER_c"; } && if true; then step; fi)'
+    )
+    assert [v["name"] for v in container["env"]] == [
+        "AICORE_BUILD_PARAMETER_a_b",
+        "AICORE_BUILD_PARAMETER_c",
+    ]
+
+
+def test_metaflows_own_script_without_parameters_goes() -> None:
+    text = "(python -m metaflow.plugins.argo.set_parameters xyz  && . `pwd`/xyz && step)"
+    mended = document(text)
+    pass_by_environment(mended)
+    assert mended == document("(step)")
+
+
+def test_metaflows_own_script_in_another_form_is_an_error() -> None:
+    text = "(python -m metaflow.plugins.argo.set_parameters --new xyz && . `pwd`/xyz && step)"
+    with pytest.raises(GeneratorError, match="command of start has a parameter in a place"):
+        pass_by_environment(document(text))
