@@ -176,6 +176,7 @@ class Workflow:
     def _nodes(self, template: Dag | Step, above: tuple[str, ...]) -> tuple[Node, ...]:
         if isinstance(template, Step):
             return ()
+        above = (*above, template.name)
         return tuple(
             Node(
                 name=task.name,
@@ -183,7 +184,7 @@ class Workflow:
                 dependencies=task.dependencies,
                 foreach=task.items is not None,
                 # A DAG that calls itself is drawn once.
-                inner=self._nodes(self.templates[task.template], (*above, template.name))
+                inner=self._nodes(self.templates[task.template], above)
                 if task.template not in above
                 else (),
             )
