@@ -23,8 +23,8 @@ SHORT_SHA1 = 12
 
 _LONGEST_TAG = 128
 
-_OLDEST = (2, 19)
-"""The first Metaflow that generates without a cluster (2.19.17, to be exact)."""
+_OLDEST = (2, 19, 17)
+"""The first Metaflow that generates without a cluster."""
 
 NEEDED = ("awscli", "boto3", "requests")
 """What a step's bootstrap calls: without boto3 and requests it would run pip on the cluster."""
@@ -174,11 +174,11 @@ def _check_generator(flow: Flow, settings: Settings) -> None:
     if uses_plugin(flow, settings):
         if flow.plugin_version is None:
             raise GeneratorError(plugin_missing(flow.python, "The plugin sap-ai-core-metaflow"))
-    elif tuple(map(int, re.findall(r"\d+", flow.metaflow_version)[:2])) < _OLDEST:
+    elif tuple(map(int, re.findall(r"\d+", flow.metaflow_version)[:3])) < _OLDEST:
         raise GeneratorError(
             f"Metaflow {flow.metaflow_version} can't generate a workflow template by itself.\n"
-            f"Install 2.19 or newer in the flow's Python, {flow.python}; or the plugin there, with "
-            "which generator = sap: pip install sap-ai-core-metaflow."
+            f"Install 2.19.17 or newer in the flow's Python, {flow.python}; or the plugin there, "
+            "with which generator = sap: pip install sap-ai-core-metaflow."
         )
 
 
