@@ -54,8 +54,8 @@ _RECORDS_GIT = (2, 16)
 
 
 def version_of(text: str) -> tuple[int, ...]:
-    """The first two numbers of a version of Metaflow."""
-    return tuple(map(int, re.findall(r"\d+", text)[:2]))
+    """The numbers of a version of Metaflow, three at most."""
+    return tuple(map(int, re.findall(r"\d+", text)[:3]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from aicore_build.workflow import Json, container_templates
 if TYPE_CHECKING:
     from io import BufferedReader
 
-# The plugin's bootstrap: …download_file("bucket", "prefix/Flow/data/ab/ab12…", "job.tar")…
+# As the steps fetch it: …download_file("bucket", "prefix/Flow/data/ab/ab12…", "job.tar")…
 _DOWNLOAD = re.compile(
     r'download_file\(\s*\\?"([^"\\]+)\\?"\s*,\s*\\?"([^"\\]+)\\?"\s*,\s*\\?"job\.tar\\?"\s*\)'
 )
@@ -64,8 +64,8 @@ def find_package(workflow_template: Json) -> PackageAddress:
         addresses = ", ".join(f"s3://{bucket}/{key}" for bucket, key in sorted(found)) or "none"
         raise PackageError(
             f"The generated workflow template downloads {len(found)} code packages ({addresses}), "
-            "where it should be one.\nThe plugin is newer than what aicore-build knows: please "
-            "report this with the plugin's version."
+            "where it should be one.\nThe generator is newer than what aicore-build knows: please "
+            "report this with its version."
         )
     bucket, key = found.pop()
     match = _KEY.fullmatch(key)

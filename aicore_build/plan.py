@@ -22,8 +22,8 @@ SHORT_SHA1 = 12
 
 _LONGEST_TAG = 128
 
-_OLDEST = (2, 19)
-"""The first Metaflow that generates without a cluster (2.19.17, to be exact)."""
+_OLDEST = (2, 19, 17)
+"""The first Metaflow that generates without a cluster."""
 
 NEEDED = ("awscli", "boto3", "requests")
 """What a step's bootstrap calls: without boto3 and requests it would run pip on the cluster."""
@@ -176,8 +176,8 @@ def _check_generator(flow: Flow, settings: Settings) -> None:
     elif version_of(flow.metaflow_version) < _OLDEST:
         raise GeneratorError(
             f"Metaflow {flow.metaflow_version} can't generate a workflow template by itself.\n"
-            f"Install 2.19 or newer in the flow's Python, {flow.python}; or the plugin there, with "
-            "which generator = sap: pip install sap-ai-core-metaflow."
+            f"Install 2.19.17 or newer in the flow's Python, {flow.python}; or the plugin there, "
+            "with which generator = sap: pip install sap-ai-core-metaflow."
         )
 
 

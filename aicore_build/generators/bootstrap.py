@@ -7,25 +7,20 @@ from collections.abc import Iterator
 from aicore_build.errors import GeneratorError
 from aicore_build.workflow import Json, container_templates
 
-_PARTS = (
-    r"mflog 'Setting up task environment\.'",
-    r"if \[ -z \$METAFLOW_SKIP_INSTALL_DEPENDENCIES \]; then python -m pip install [\w =.-]+; fi",
-    r"mkdir metaflow",
-    r"cd metaflow",
-    r"mkdir \.metaflow",
-    r"i=0; while \[ \$i -le 5 \]; do mflog 'Downloading code package\.\.\.'; python -c '[^']+'",
-    r"mflog 'Code package downloaded\.'",
-    r"break; sleep 10; i=\$\(\(i\+1\)\); done",
-    (
-        r"if \[ \$i -gt 5 \]; then "
-        r"mflog 'Failed to download code package from [^']+ after 6 tries\. Exiting\.\.\.'"
-    ),
-    r"exit 1; fi",
-    r"TAR_OPTIONS='--warning=no-timestamp' tar (?:xf job\.tar|-xzf job\.tar -C \.)",
+_DOWNLOAD = re.compile(
+    r"mflog 'Setting up task environment\.' && "
+    r"if \[ -z \$METAFLOW_SKIP_INSTALL_DEPENDENCIES \]; then \S+ -m pip install [^;&|]+; fi && "
+    r"mkdir metaflow && cd metaflow && mkdir \.metaflow && "
+    r"i=0; while \[ \$i -le 5 \]; do mflog 'Downloading code package\.\.\.'; "
+    r"\S+ -c '[^']*\.download_file\([^']*' && mflog 'Code package downloaded\.' && break; "
+    r"sleep 10; i=\$\(\(i\+1\)\); done && "
+    r"if \[ \$i -gt 5 \]; then mflog 'Failed to download code package [^']*' && exit 1; fi && "
+    r"TAR_OPTIONS='--warning=no-timestamp' tar (?:xf job\.tar|-xzf job\.tar -C \.) && "
 )
-"""Word for word what is known, so that nothing else that Metaflow may do there is cut, too."""
+"""From the first message to the unpacked code: pip, the folder, six tries to fetch it.
 
-_DOWNLOAD = re.compile("".join(rf"{part} && " for part in _PARTS))
+Told to the last command, since what is not known may be needed in a prod image, too.
+"""
 
 _TRACES = re.compile(r"job\.tar|download_file|pip install")
 
@@ -43,9 +38,9 @@ def cut_download(workflow_template: Json) -> Json:
         container = template["container"]
         cuts = 0
         for key in ("command", "args"):
-            texts = container.get(key) or []
-            container[key] = [_DOWNLOAD.sub("", text) for text in texts]
-            cuts += sum(new != old for new, old in zip(container[key], texts, strict=True))
+            cut = [_DOWNLOAD.subn("", text) for text in container.get(key) or []]
+            container[key] = [text for text, _ in cut]
+            cuts += sum(count for _, count in cut)
         if cuts != 1 or any(_TRACES.search(text) for text in _texts(container)):
             raise GeneratorError(
                 f"The command of {template['name']} fetches the code in a way that aicore-build "

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from aicore_build.flow import Flow, Step, parse_flow
+from aicore_build.flow import Flow, Parameter, Step, parse_flow
 from aicore_build.lock import Lock, LockedImage, file_sha256
 from aicore_build.reference import Digest
 from aicore_build.workflow import Json
@@ -38,6 +38,7 @@ def make_flow(
     images: Mapping[str, str | None] | None = None,
     script: Path = Path("/flows/trainflow.py"),
     plugin_version: str | None = "1.1.22",
+    parameters: tuple[Parameter, ...] = (),
 ) -> Flow:
     """A flow of steps, or of an image for each step's name."""
     return Flow(
@@ -49,6 +50,7 @@ def make_flow(
         plugin_version=plugin_version,
         datastore_root="s3://bucket/metaflow",
         s3_endpoint=None,
+        parameters=parameters,
         steps=(*steps, *(make_step(name, image) for name, image in (images or {}).items())),
     )
 

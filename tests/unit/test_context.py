@@ -102,6 +102,13 @@ def test_a_prod_image_has_the_package_extracted(tmp_path: Path) -> None:
     }
 
 
+def test_a_prod_image_of_the_newer_layout_says_where_metaflow_is(tmp_path: Path) -> None:
+    package = make_package(tmp_path / "job.tar", ".mf_code/metaflow/__init__.py")
+    context = prod_context("python@sha256:12", package)
+    assert "ENV PYTHONPATH=/user/home/.mf_code$" in context.dockerfile
+    assert "user/home/.mf_code/metaflow/__init__.py" in files(context)
+
+
 def test_empty_folders_and_links_of_ones_own_context_are_there(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM x\nCOPY . /all\n", encoding="utf-8")
     (tmp_path / "empty").mkdir()

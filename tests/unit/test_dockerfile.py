@@ -28,6 +28,13 @@ def test_prod() -> None:
     assert render_prod_dockerfile(base) == expected
 
 
+def test_prod_of_the_newer_layout() -> None:
+    base = f"registry.example.com/acme/sweep-cpu:v1@{DIGEST}"
+    variables = {"PYTHONPATH": "/user/home/.mf_code", "METAFLOW_EXTRACTED_ROOT": "/user/home"}
+    expected = (GOLDEN / "prod-variables.Dockerfile").read_text(encoding="utf-8")
+    assert render_prod_dockerfile(base, variables) == expected
+
+
 def test_a_package_name_is_no_command() -> None:
     environment = Environment(base_image=SLIM, apt_packages=("git; rm -rf /",))
     assert " 'git; rm -rf /' " in render_dev_dockerfile(environment, ())

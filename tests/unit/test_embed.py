@@ -77,6 +77,61 @@ def test_config_without_environment_gets_a_home(run: dict[str, Any]) -> None:
     assert config["config"]["Env"][-1] == "HOME=/user/home"
 
 
+NEEDED = {"PYTHONPATH": "/user/home/.mf_code", "METAFLOW_EXTRACTED_ROOT": "/user/home"}
+
+
+@pytest.mark.parametrize(
+    ("before", "variables", "after"),
+    [
+        pytest.param([], {}, ["HOME=/user/home"], id="nothing, none needed"),
+        pytest.param(
+            ["PYTHONPATH=/lib", "HOME=/root"],
+            {},
+            ["PYTHONPATH=/lib", "HOME=/user/home"],
+            id="a path, none needed",
+        ),
+        pytest.param(
+            [],
+            NEEDED,
+            [
+                "HOME=/user/home",
+                "PYTHONPATH=/user/home/.mf_code",
+                "METAFLOW_EXTRACTED_ROOT=/user/home",
+            ],
+            id="nothing",
+        ),
+        pytest.param(
+            ["PYTHONPATH=/lib:/more", "A=b=c", "HOME=/root"],
+            NEEDED,
+            [
+                "PYTHONPATH=/user/home/.mf_code:/lib:/more",
+                "A=b=c",
+                "HOME=/user/home",
+                "METAFLOW_EXTRACTED_ROOT=/user/home",
+            ],
+            id="a path and a home",
+        ),
+        pytest.param(
+            ["PYTHONPATH=", "METAFLOW_EXTRACTED_ROOT=/elsewhere"],
+            NEEDED,
+            [
+                "PYTHONPATH=/user/home/.mf_code",
+                "METAFLOW_EXTRACTED_ROOT=/user/home",
+                "HOME=/user/home",
+            ],
+            id="an empty path, another root",
+        ),
+    ],
+)
+def test_config_gets_what_the_package_needs(
+    before: list[str], variables: dict[str, str], after: list[str]
+) -> None:
+    base = {**CONFIG, "config": {"Env": before}}
+    with extend_config(base, LAYER, {}, "2021", variables).open() as file:
+        assert json.load(file)["config"]["Env"] == after
+    assert base["config"]["Env"] == before
+
+
 @pytest.mark.parametrize(
     ("media_type", "family"),
     [

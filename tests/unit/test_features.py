@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from aicore_build.errors import FlowError
-from aicore_build.features import FEATURES, Verdict, as_table, judge, uses_packages
+from aicore_build.features import FEATURES, Verdict, as_table, judge, uses_packages, uses_plugin
 from aicore_build.flow import Parameter, Step
-from aicore_build.settings import Settings, StepSettings
+from aicore_build.settings import GeneratorName, Settings, StepSettings
 from tests.unit.make import CPU, make_flow, make_step, sweep_flow
 
 ASKS: dict[str, Any] = {"resources": {"cpu": 4, "memory": 16000, "gpu": None}}
@@ -23,6 +23,34 @@ def test_each_row_says_what_the_program_does() -> None:
         assert (feature.find is None) is silent, feature.name
     assert len({feature.name for feature in FEATURES}) == len(FEATURES)
     assert len(as_table().splitlines()) == len(FEATURES) + 2
+
+
+@pytest.mark.parametrize(
+    ("generator", "installed", "plugin"),
+    [
+        pytest.param(None, "1.1.22", True, id="installed"),
+        pytest.param(None, None, False, id="not installed"),
+        pytest.param(GeneratorName.SAP, None, True, id="named, not installed"),
+        pytest.param(GeneratorName.METAFLOW, "1.1.22", False, id="another one named"),
+    ],
+)
+def test_the_generator_is_the_named_one_else_the_plugin_where_it_is_installed(
+    generator: GeneratorName | None, installed: str | None, *, plugin: bool
+) -> None:
+    flow = make_flow(images={"start": CPU}, plugin_version=installed)
+    settings = Settings(generator=generator)
+    assert uses_plugin(flow, settings) is plugin
+    for feature in FEATURES:
+        expected = feature.sap if plugin else feature.metaflow
+        assert feature.verdict(flow, settings) is expected
+
+
+def test_what_a_flow_is_told_depends_on_the_generator() -> None:
+    flow = replace(make_flow(images={"start": CPU}), decorators={"project": {}, "exit_hook": {}})
+    [note] = judge(flow, Settings(generator=GeneratorName.SAP))
+    assert "trainflow in every branch" in note
+    with pytest.raises(FlowError, match="@exit_hook can't run"):
+        judge(flow, Settings(generator=GeneratorName.METAFLOW))
 
 
 def test_flow_that_has_nothing_special() -> None:

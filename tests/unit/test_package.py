@@ -13,6 +13,8 @@ from aicore_build.package import (
     check_package,
     download_package,
     find_package,
+    keep_package,
+    needed_variables,
     package_entries,
     raw_entries,
     sums_name,
@@ -245,3 +247,51 @@ def test_raw_entries_keep_their_modes(tmp_path: Path) -> None:
             ("a.py", 0o600),
             ("flow.py", 0o644),
         ]
+
+
+@pytest.mark.parametrize(
+    ("names", "has"),
+    [
+        pytest.param(("metaflow/__init__.py",), False, id="2.12"),
+        pytest.param((".mf_code/metaflow/__init__.py", ".mf_meta/INFO"), True, id="2.19"),
+        pytest.param(("./.mf_code/metaflow/__init__.py",), True, id="2.19, with ./"),
+        pytest.param(("lib/.mf_code/x.py", ".mf_code.py", "my.mf_code/x.py"), False, id="alike"),
+    ],
+)
+def test_variables_are_needed_where_metaflow_has_a_folder_of_its_own(
+    tmp_path: Path, names: tuple[str, ...], *, has: bool
+) -> None:
+    path = make_package(tmp_path / "job.tar", *names)
+    paths = {"PYTHONPATH": "/user/home/.mf_code", "METAFLOW_EXTRACTED_ROOT": "/user/home"}
+    assert needed_variables(path, "user/home") == (paths if has else {})
+
+
+def test_variables_of_what_is_no_package(tmp_path: Path) -> None:
+    (tmp_path / "job.tar").write_bytes(b"no tar")
+    with pytest.raises(PackageError, match="not a compressed tar"):
+        needed_variables(tmp_path / "job.tar", "user/home")
+
+
+def test_a_package_that_a_generator_wrote_is_kept_in_the_cache(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "made", tmp_path / "cache"
+    folder.mkdir()
+    content = make_package(tmp_path / "job.tar").read_bytes()
+    name = hashlib.sha1(content).hexdigest()
+    for _ in range(2):  # as well where the cache has it already
+        (folder / name).write_bytes(content)
+        kept = keep_package(folder, name, cache)
+        assert kept.read_bytes() == content
+        assert list(folder.iterdir()) == []
+        assert [path for path in cache.rglob("*") if path.is_file()] == [kept]
+    address = PackageAddress(bucket="nowhere", key=f"data/{name[:2]}/{name}", sha1=name)
+    assert download_package(address, None, cache) == kept
+
+
+@pytest.mark.parametrize("name", [SHA1, "0" * 40])
+def test_a_generator_that_wrote_another_package(tmp_path: Path, name: str) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / SHA1).write_bytes(b"damaged")
+    with pytest.raises(PackageError, match=f"no code package with the sha1 {name}") as refused:
+        keep_package(tmp_path / "made", name, tmp_path / "cache")
+    assert "Leave out --offline" in str(refused.value)
+    assert not (tmp_path / "cache").exists()

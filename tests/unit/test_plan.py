@@ -225,6 +225,27 @@ def test_a_metaflow_that_is_too_old_to_generate() -> None:
             plan_images(flow, settings)
 
 
+@pytest.mark.parametrize(
+    ("version", "enough"),
+    [
+        ("2.19.16", False),
+        ("2.19", False),
+        ("2.19.17", True),
+        ("2.19.39+git1a2b", True),
+        ("2.20", True),
+        ("3.0.0rc1", True),
+    ],
+)
+def test_metaflow_generates_without_a_cluster_since(version: str, *, enough: bool) -> None:
+    flow = replace(make_flow(images={"start": CPU}), metaflow_version=version)
+    settings = Settings(generator=GeneratorName.METAFLOW)
+    if enough:
+        assert plan_images(flow, settings)
+        return
+    with pytest.raises(GeneratorError, match=r"Install 2\.19\.17 or newer"):
+        plan_images(flow, settings)
+
+
 def test_upstream_metaflow_is_in_the_image_instead_of_the_plugin() -> None:
     flow = replace(make_flow(images={"start": CPU}), metaflow_version="2.19.39")
     (plan,) = plan_images(flow, Settings(generator=GeneratorName.METAFLOW))
