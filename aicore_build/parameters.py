@@ -9,6 +9,7 @@ variable.
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 from aicore_build.errors import GeneratorError
@@ -25,23 +26,29 @@ _SCRIPT = re.compile(
 _ANYWHERE = re.compile(r"\{\{\s*workflow\.parameters\.|set_parameters|toBase64\(workflow")
 
 
-def pass_by_environment(document: dict[str, Any]) -> None:
+def pass_by_environment(document: dict[str, Any], required: Collection[str]) -> None:
     """Let the containers of a generated workflow template take parameters from their environment.
 
     Args:
         document: is changed.
+        required: names of the parameters that somebody has to give. Others that have no default
+            get an empty value, which stands for None.
 
     Raises:
         GeneratorError: a command has a parameter in a place that is not known.
     """
     parameters = document["spec"].get("arguments", {}).get("parameters", [])
-    optional = {parameter["name"] for parameter in parameters if parameter.get("value") == "null"}
+    optional = {
+        parameter["name"]
+        for parameter in parameters
+        if parameter.get("value", "null") == "null" and parameter["name"] not in required
+    }
     passed: set[str] = set()
     for template in document["spec"]["templates"]:
         passed.update(_mend(template, optional))
     for parameter in parameters:
-        if parameter["name"] in passed and "value" in parameter:
-            parameter["value"] = _plain(parameter["value"])
+        if parameter["name"] in passed and (parameter["name"] in optional or "value" in parameter):
+            parameter["value"] = _plain(parameter.get("value", "null"))
 
 
 def _mend(template: dict[str, Any], optional: set[str]) -> list[str]:

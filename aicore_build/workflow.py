@@ -34,6 +34,9 @@ class Completion:
     object_store_secret: str
     image_pull_secrets: tuple[str, ...]
 
+    required_parameters: frozenset[str]
+    """Names of the flow's parameters that have to be given."""
+
     pod_labels: Mapping[str, Mapping[str, str]]
     """By step: what @argo(labels=…) and the resource plan of the settings give."""
 
@@ -73,6 +76,7 @@ def plan_completion(flow: Flow, settings: Settings) -> Completion:
         },
         object_store_secret=settings.object_store_secret,
         image_pull_secrets=settings.image_pull_secrets,
+        required_parameters=frozenset(p.name for p in flow.parameters if p.required),
         pod_labels={step.name: _pod_labels(step, settings) for step in flow.steps},
         variables={step.name: _variables(step) for step in flow.steps},
     )
@@ -172,7 +176,7 @@ def complete(workflow_template: Json, completion: Completion, images: Mapping[st
         )
     for name, template in templates.items():
         _complete_container(template, completion, steps[name], images[steps[name]])
-    pass_by_environment(document)
+    pass_by_environment(document, completion.required_parameters)
     return document
 
 

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,10 @@ import boto3
 import docker
 import docker.errors
 
-from tests.rehearsal import StepRun, rehearse
 from tests.sandbox import Sandbox
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TOOL = Path(sys.executable).with_name("aicore-build")
-SECRET = "default-object-store-secret"
 PRIVATE = ("AICORE_BUILD_", "METAFLOW_", "AWS_ACCESS_KEY", "AWS_SECRET", "AWS_PROFILE")
 """Variables of the person's own that would change what happens begin with one of these."""
 
@@ -63,9 +60,12 @@ class Workbench:
         Raises:
             CalledProcessError: it failed.
         """
+        return self._run(self.folder / example, *arguments)
+
+    def _run(self, folder: Path, *arguments: str | Path) -> str:
         return subprocess.run(
             [TOOL, *arguments],
-            cwd=self.folder / example,
+            cwd=folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -94,11 +94,17 @@ class Workbench:
         objects = store.Bucket(found.netloc).objects.filter(Prefix=packages + separator)
         return sum(len(page.get("Deleted", [])) for page in objects.delete())
 
-    def rehearse(
-        self, workflow_template: Path, show: Callable[[str, str], None] = lambda _name, _line: None
-    ) -> tuple[StepRun, ...]:
-        """Run a workflow template's steps; the object store secret leads to the sandbox's S3."""
-        return rehearse(workflow_template, self.engine, {SECRET: self._object_store()}, show)
+    def verify(self, workflow_template: Path, *arguments: str) -> dict[str, Any]:
+        """Run a workflow template's steps; the environment leads them to the sandbox's S3.
+
+        Raises:
+            CalledProcessError: `verify` says that it would fail on AI Core.
+        """
+        done = self._run(
+            workflow_template.parent, "verify", workflow_template, "--json", *arguments
+        )
+        document: dict[str, Any] = json.loads(done)
+        return document
 
     def remove_images(self, tag: str = "") -> None:
         """Remove the images of this name from the engine; the registry keeps them.
@@ -116,12 +122,3 @@ class Workbench:
                         # With the last tag, the digests go as well.
                         with contextlib.suppress(docker.errors.ImageNotFound):
                             client.images.remove(name)
-
-    def _object_store(self) -> Mapping[str, str]:
-        names = (
-            "AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY",
-            "AWS_DEFAULT_REGION",
-            "METAFLOW_S3_ENDPOINT_URL",
-        )
-        return {name: self.environment[name] for name in names}

@@ -60,17 +60,17 @@ def test_an_example_runs_from_its_prod_images(bench: Workbench, example: str) ->
 
     assert bench.delete_code_packages(result["code_package"]["address"]) == 1
     bench.remove_images("-prod-")  # the steps run what the registry has
-    runs = bench.rehearse(template)
-    assert {run.name: run.output for run in runs} == LINES[example]
+    report = bench.verify(template)
+    assert {run["name"]: run["output"] for run in report["runs"]} == LINES[example]
     pinned = {image["pinned"] for image in result["images"]}
-    assert {run.image for run in runs} == pinned
+    assert {run["image"] for run in report["runs"]} == pinned
+    assert {image["reference"] for image in report["images"]} == pinned
 
 
 def test_a_dev_workflow_template_fetches_the_code_when_a_step_starts(bench: Workbench) -> None:
     *_, template = bench.build("trainflow", "dev").splitlines()
-    runs = bench.rehearse(Path(template))
-    for run in runs:
-        assert LINES["trainflow"][run.name] in run.output
+    for run in bench.verify(Path(template))["runs"]:
+        assert LINES["trainflow"][run["name"]] in run["output"]
 
 
 def test_trainflow_runs_on_this_machine_alone(bench: Workbench) -> None:

@@ -134,10 +134,10 @@ def test_everyday_flow_runs_as_ai_core_would(bench: Workbench) -> None:
 
 
 def check_output(bench: Workbench, template: Path) -> None:
-    runs = bench.rehearse(template)
-    last = {run.name: run.output for run in runs}
+    runs = bench.verify(template)["runs"]
+    last = {run["name"]: run["output"] for run in runs}
     assert "limit 7 fast 2" in last["start"]
-    assert {run.attempt for run in runs if run.name == "work(0)"} == {0, 1}
+    assert {run["attempt"] for run in runs if run["name"] == "work(0)"} == {0, 1}
     assert "1.0 thousand" in last["join"]
     assert "2.0 million" in last["join"]
     assert "t0k" in last["join"]

@@ -55,7 +55,7 @@ def run(mended: dict[str, Any], **bound: str) -> str:
 )
 def test_a_value_reaches_the_flow_as_it_is(value: str) -> None:
     mended = document({"name": "my-text", "value": '"x"'})
-    pass_by_environment(mended)
+    pass_by_environment(mended, ())
     assert run(mended, **{"my-text": value}) == f"[init][--my-text={value}]"
 
 
@@ -71,13 +71,18 @@ def test_a_value_reaches_the_flow_as_it_is(value: str) -> None:
 )
 def test_a_default_is_the_flows_own(generated: str, value: str, option: str) -> None:
     mended = document({"name": "p", "value": generated})
-    pass_by_environment(mended)
+    pass_by_environment(mended, ())
     assert mended["spec"]["arguments"]["parameters"] == [{"name": "p", "value": value}]
     assert run(mended) == f"[init]{option}"
 
 
 def test_a_parameter_whose_default_is_none_can_be_given() -> None:
-    mended = document({"name": "p", "value": "null"}, {"name": "q"})
-    pass_by_environment(mended)
-    assert run(mended, p="a b", q="c d") == "[init][--p=a b][--q=c d]"
-    assert mended["spec"]["arguments"]["parameters"][1] == {"name": "q"}
+    mended = document({"name": "p", "value": "null"}, {"name": "q"}, {"name": "r"})
+    pass_by_environment(mended, {"r"})
+    assert run(mended, p="a b", q="c d", r="") == "[init][--p=a b][--q=c d][--r=]"
+    assert run(mended, r="e") == "[init][--r=e]"
+    assert mended["spec"]["arguments"]["parameters"] == [
+        {"name": "p", "value": ""},
+        {"name": "q", "value": ""},
+        {"name": "r"},
+    ]

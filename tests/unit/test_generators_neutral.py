@@ -159,7 +159,7 @@ def test_two_recordings_of_one_flow_become_equal() -> None:
     assert other != recorded("native")
     ours, theirs = neutral(), neutral(other)
     for document in (ours, theirs):
-        pass_by_environment(document)  # with it, the file of parameters goes
+        pass_by_environment(document, ())  # with it, the file of parameters goes
     assert json.dumps(theirs) == json.dumps(ours)
 
 

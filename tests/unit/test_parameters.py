@@ -19,7 +19,7 @@ def document(text: str, *parameters: dict[str, Any]) -> dict[str, Any]:
 def test_a_command_takes_parameters_from_its_environment() -> None:
     text = "init --a-b={{workflow.parameters.a-b}} --c={{workflow.parameters.c}} && step"
     mended = document(text, {"name": "a-b", "value": '"x y"'}, {"name": "c", "value": "null"})
-    pass_by_environment(mended)
+    pass_by_environment(mended, ())
     container = mended["spec"]["templates"][1]["container"]
     assert container["args"][1] == (
         'init --a-b="$AICORE_BUILD_PARAMETER_a_b" '
@@ -37,16 +37,16 @@ def test_a_command_takes_parameters_from_its_environment() -> None:
 
 def test_without_parameters_nothing_changes() -> None:
     mended = document("(true)")
-    pass_by_environment(mended)
+    pass_by_environment(mended, ())
     assert mended == document("(true)")
 
 
 def test_a_place_that_is_not_known_is_an_error() -> None:
     with pytest.raises(GeneratorError, match="command of start has a parameter in a place"):
-        pass_by_environment(document("echo {{ workflow.parameters.p }}"))
+        pass_by_environment(document("echo {{ workflow.parameters.p }}"), ())
     with pytest.raises(GeneratorError, match="command of start has a parameter in a place"):
         pass_by_environment(
-            document("x --p={{workflow.parameters.p}} y={{workflow.parameters.q}} ")
+            document("x --p={{workflow.parameters.p}} y={{workflow.parameters.q}} "), ()
         )
 
 
@@ -61,7 +61,7 @@ def test_metaflows_own_script_of_parameters_becomes_exports() -> None:
         "c,t,{{=toBase64(workflow.parameters['c'])}} && . `pwd`/xyz && if true; then step; fi)"
     )
     mended = document(text, {"name": "a-b", "value": '"x"'}, {"name": "c", "value": "null"})
-    pass_by_environment(mended)
+    pass_by_environment(mended, ())
     container = mended["spec"]["templates"][1]["container"]
     assert container["args"][1] == (
         '(export METAFLOW_INIT_A_B="$AICORE_BUILD_PARAMETER_a_b" && '
@@ -77,11 +77,11 @@ def test_metaflows_own_script_of_parameters_becomes_exports() -> None:
 def test_metaflows_own_script_without_parameters_goes() -> None:
     text = "(python -m metaflow.plugins.argo.set_parameters xyz  && . `pwd`/xyz && step)"
     mended = document(text)
-    pass_by_environment(mended)
+    pass_by_environment(mended, ())
     assert mended == document("(step)")
 
 
 def test_metaflows_own_script_in_another_form_is_an_error() -> None:
     text = "(python -m metaflow.plugins.argo.set_parameters --new xyz && . `pwd`/xyz && step)"
     with pytest.raises(GeneratorError, match="command of start has a parameter in a place"):
-        pass_by_environment(document(text))
+        pass_by_environment(document(text), ())
