@@ -42,13 +42,13 @@ class NestedFlow(FlowSpec):
     def two(self):
         if self.input == 3 and current.retry_count == 0:
             raise ValueError("the first attempt")
-        self.name = f"{self.letter}{self.input}"
+        self.label = f"{self.letter}{self.input}"
         self.next(self.left, self.right)
 
     @kubernetes(image=IMAGE)
     @step
     def left(self):
-        self.done = self.name + "<"
+        self.done = self.label + "<"
         self.next(self.both)
 
     @catch(var="caught")
