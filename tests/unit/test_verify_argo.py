@@ -1,5 +1,4 @@
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -336,7 +335,7 @@ def test_an_expression_is_refused() -> None:
         pytest.param("{{run}} == '{{run}}'", True, id="brackets in a value"),
     ],
 )
-def test_conditions(condition: str, wanted: bool) -> None:  # noqa: FBT001
+def test_conditions(condition: str, wanted: bool) -> None:
     assert is_wanted(condition, {**SCOPE, "run": "train(0)!"}) is wanted
 
 
@@ -417,7 +416,7 @@ def test_a_secret_without_the_key() -> None:
         pytest.param(["ä", {"b": 1, "a": 2}], '["ä",{"a":2,"b":1}]', id="as Go writes it"),
     ],
 )
-def test_items_as_text(item: Any, text: str) -> None:
+def test_items_as_text(item: object, text: str) -> None:
     assert as_text(item) == text
 
 

@@ -1,6 +1,6 @@
 """Small workflow templates for the tests of verify, as documents and as they are read."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from aicore_build.verify.argo import Step, Workflow, parse_workflow
 from aicore_build.workflow import Json
@@ -8,10 +8,15 @@ from aicore_build.workflow import Json
 IMAGE = "registry.example.com/acme/train:v1"
 
 
-def a_task(name: str, template: str = "work", *dependencies: str, **values: Any) -> Json:
-    """A task; `arguments` are given by name."""
-    arguments = values.pop("arguments", {})
-    given = [{"name": key, "value": value} for key, value in arguments.items()]
+def a_task(
+    name: str,
+    template: str = "work",
+    *dependencies: str,
+    arguments: Mapping[str, object] | None = None,
+    **values: object,
+) -> Json:
+    """A task; its arguments are given by name."""
+    given = [{"name": key, "value": value} for key, value in (arguments or {}).items()]
     return {
         "name": name,
         "template": template,
@@ -39,7 +44,7 @@ def a_dag(
     }
 
 
-def a_step(name: str = "work", *args: str, inputs: tuple[str, ...] = (), **values: Any) -> Json:
+def a_step(name: str = "work", *args: str, inputs: tuple[str, ...] = (), **values: object) -> Json:
     """A template with a container; values whose names are a container's go there."""
     ours = {key: values.pop(key) for key in ("env", "envFrom", "volumeMounts") if key in values}
     return {
@@ -50,7 +55,7 @@ def a_step(name: str = "work", *args: str, inputs: tuple[str, ...] = (), **value
     }
 
 
-def a_document(*templates: Json, **spec: Any) -> Json:
+def a_document(*templates: Json, **spec: object) -> Json:
     """A workflow template; the first of its templates is the entrypoint."""
     return {
         "metadata": {"name": "trainflow"},
@@ -58,11 +63,11 @@ def a_document(*templates: Json, **spec: Any) -> Json:
     }
 
 
-def a_workflow(*templates: Json, **spec: Any) -> Workflow:
+def a_workflow(*templates: Json, **spec: object) -> Workflow:
     return parse_workflow(a_document(*templates, **spec))
 
 
-def a_read_step(name: str = "work", *args: str, **values: Any) -> Step:
-    """One step, as it is read."""
-    (step,) = a_workflow(a_step(name, *args, **values)).steps
+def a_read_step(name: str = "work", *args: str, **values: object) -> Step:
+    """One step without inputs, as it is read."""
+    (step,) = a_workflow(a_step(name, *args, inputs=(), **values)).steps
     return step
