@@ -172,7 +172,7 @@ def test_a_dag_for_each_item_of_each_item() -> None:
 
 
 def test_a_list_from_a_file_and_the_results_of_all_in_one() -> None:
-    each = {
+    each: dict[str, Any] = {
         "withParam": "{{tasks.split.outputs.parameters.items}}",
         "arguments": {"x": "{{item}}"},
     }
