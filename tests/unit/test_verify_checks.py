@@ -88,6 +88,7 @@ def test_where_the_code_comes_from(
         pytest.param(PROD, SHA1, id="prod"),
         pytest.param(DEV, None, id="dev"),
         pytest.param({}, None, id="no record"),
+        pytest.param({LABEL: json.dumps({"package": SHA1})}, None, id="no variant"),
         pytest.param({LABEL: "{"}, None, id="no JSON"),
         pytest.param({LABEL: "[1]"}, None, id="no object"),
     ],

@@ -355,6 +355,15 @@ def test_the_workflows_parameters_are_known_everywhere() -> None:
     assert default == "d"
 
 
+def test_what_a_task_gives_counts_before_the_default() -> None:
+    work = a_step("work", "<{{inputs.parameters.x}}>")
+    work["inputs"] = {"parameters": [{"name": "x", "default": "d"}]}
+    dag = a_dag("entry", a_task("a", arguments={"x": ""}))
+    containers = Containers()
+    run(a_workflow(dag, work), containers)
+    assert containers.args() == {"work": "<>"}
+
+
 def test_a_template_that_is_not_given_its_parameter() -> None:
     workflow = a_workflow(a_dag("entry", a_task("a")), a_step("work", inputs=("x",)))
     with pytest.raises(VerifyError, match="template work is called without its parameter x"):
