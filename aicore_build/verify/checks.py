@@ -48,8 +48,8 @@ def check_image(image: Image, pods: Pods, platform: str, lock: Lock | None) -> I
     ]
     if right:
         checks += _ask(image, pods)
-        checks += _check_package_record(image, lock)
-    checks.append(_check_commands(image))
+        checks += check_package_record(image, lock)
+    checks.append(check_commands(image))
     return ImageReport(
         reference=image.reference,
         steps=tuple(step.name for step in image.steps),
@@ -61,7 +61,7 @@ def check_image(image: Image, pods: Pods, platform: str, lock: Lock | None) -> I
 
 def _ask(image: Image, pods: Pods) -> list[Check]:
     step = image.steps[0]
-    script, environment = _flow(image.steps) if image.package else ("", "")
+    script, environment = flow_of(image.steps) if image.package else ("", "")
     ended = pods.run(
         Pod(
             name=image.reference,
@@ -77,11 +77,12 @@ def _ask(image: Image, pods: Pods) -> list[Check]:
     try:
         found = json.loads(ended.output.rpartition("\n")[2])
     except ValueError:
-        return [_python_missing(image, ended)]
-    return list(_checks(image, found))
+        return [python_missing(image, ended)]
+    return list(check_answer(image, found))
 
 
-def _python_missing(image: Image, ended: Ended) -> Check:
+def python_missing(image: Image, ended: Ended) -> Check:
+    """What is wrong where the questions got no answer."""
     failure = explain(image.reference, ended, None, _TIMEOUT)
     return Check(
         name="python",
@@ -91,7 +92,8 @@ def _python_missing(image: Image, ended: Ended) -> Check:
     )
 
 
-def _checks(image: Image, found: Mapping[str, Any]) -> Iterable[Check]:
+def check_answer(image: Image, found: Mapping[str, Any]) -> Iterable[Check]:
+    """What probe.py found, as one check for each question."""
     yield Check(name="python", about=f"has Python {found['python']}", problem=None, fix="")
     yield _check(
         "bash",
@@ -119,7 +121,7 @@ def _checks(image: Image, found: Mapping[str, Any]) -> Iterable[Check]:
             _WRITE.format(f"/{PACKAGE_HOME}" if image.package else "/home/user") + ".",
         )
     if image.package:
-        yield _check_content(image.package, found["package"])
+        yield check_content(image.package, found["package"])
         yield _check(
             "flow",
             "imports the flow without network, and Metaflow accepts it",
@@ -129,15 +131,15 @@ def _checks(image: Image, found: Mapping[str, Any]) -> Iterable[Check]:
         )
 
 
-def _check_content(package: str, listed: Mapping[str, list[str]]) -> Check:
+def check_content(package: str, listed: Mapping[str, list[str]]) -> Check:
     """Whether the files in the image are those of the code package that it records."""
     name = sums_name(package)
     problem = None
     if name not in listed:
-        others = ", ".join(sorted(listed)) or "none"
+        others = ", ".join(sorted(listed)) or "no list of hashes"
         problem = (
             f"The image records the code package {package}, but what lies beside its WORKDIR is "
-            f"the list of {others}."
+            f"{others}."
         )
     elif listed[name]:
         shown = "; ".join(listed[name][:5])
@@ -150,7 +152,7 @@ def _check_content(package: str, listed: Mapping[str, list[str]]) -> Check:
     )
 
 
-def _check_package_record(image: Image, lock: Lock | None) -> Iterable[Check]:
+def check_package_record(image: Image, lock: Lock | None) -> Iterable[Check]:
     """Whether the code package that it records is the one that the lock, or its tag, names."""
     expected = _expected_package(image.reference, lock)
     if image.package is None or expected is None:
@@ -173,7 +175,7 @@ def _expected_package(reference: str, lock: Lock | None) -> str | None:
     return found[1] if found else None
 
 
-def _check_commands(image: Image) -> Check:
+def check_commands(image: Image) -> Check:
     """Whether the code comes from where it is."""
     texts = {step.name: " ".join((*step.command, *step.args)) for step in image.steps}
     fetching = [name for name, text in texts.items() if _DOWNLOADS.search(text)]
@@ -192,7 +194,7 @@ def _check_commands(image: Image) -> Check:
     return Check(name="commands", about=about, problem=problem, fix=fix)
 
 
-def _flow(steps: Iterable[Step]) -> tuple[str, str]:
+def flow_of(steps: Iterable[Step]) -> tuple[str, str]:
     """The flow's file and Metaflow's environment, as the commands have them; else empty."""
     for step in steps:
         text = " ".join((*step.command, *step.args))

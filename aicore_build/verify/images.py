@@ -43,7 +43,9 @@ class Image:
             inputs = json.loads(self.labels.get(LABEL, ""))
         except ValueError:
             return None
-        return inputs.get("package") if inputs.get("variant") == "prod" else None
+        if not isinstance(inputs, dict) or inputs.get("variant") != "prod":
+            return None
+        return inputs.get("package")
 
     @property
     def writable(self) -> tuple[str, ...]:

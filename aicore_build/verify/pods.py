@@ -22,7 +22,7 @@ USER = "65534:65534"
 
 _LABEL = "aicore-build.verify"
 
-_KEPT = 1024 * 1024
+KEPT = 1024 * 1024
 """Characters of a container's output that are kept: the last ones."""
 
 _SAMPLED = 0.3
@@ -205,7 +205,7 @@ class Pods:
         self, client: Client, container: str, pod: Pod, show: Callable[[str], None]
     ) -> Ended:
         started = time.monotonic()
-        output = _Output(show)
+        output = Output(show)
         memory = _Memory(container)
         deadline = _Deadline(container, pod.deadline)
         try:
@@ -237,7 +237,7 @@ class StoppedError(Exception):
     """A container was to be run after all of them were ended."""
 
 
-class _Output:
+class Output:
     """Puts the chunks of a log together to lines, and keeps the last of them."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
@@ -249,21 +249,24 @@ class _Output:
         self._left_out = 0
 
     def write(self, chunk: bytes) -> None:
+        """Take what was said since; show each line that is whole."""
         *lines, self._line = (self._line + self._decoder.decode(chunk)).split("\n")
         for line in lines:
             self._add(line.rstrip("\r"))
-        if len(self._line) > _KEPT:
+        if len(self._line) > KEPT:
             # No end in sight: what is kept has to have one.
             self._add(self._line)
             self._line = ""
 
     def end(self) -> None:
+        """Take what is left for a line."""
         self._line += self._decoder.decode(b"", final=True)
         if self._line:
             self._add(self._line.rstrip("\r"))
             self._line = ""
 
     def text(self) -> str:
+        """The lines that are kept."""
         left_out = [f"… {self._left_out} lines before are left out"] if self._left_out else []
         return "\n".join([*left_out, *self._lines])
 
@@ -271,7 +274,7 @@ class _Output:
         self._show(line)
         self._lines.append(line)
         self._kept += len(line)
-        while self._kept > _KEPT and len(self._lines) > 1:
+        while self._kept > KEPT and len(self._lines) > 1:
             self._kept -= len(self._lines.popleft())
             self._left_out += 1
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from aicore_build.parallel import in_parallel
+from aicore_build.parallel import in_order, in_parallel
 
 
 def test_results_are_in_the_order_of_the_items() -> None:
@@ -88,3 +88,63 @@ def test_nothing_new_is_begun_after_a_failure_by_the_same_thread() -> None:
         in_parallel(work, range(5), 1)
     time.sleep(0.05)
     assert begun == [0]
+
+
+def test_in_order_each_waits_for_what_it_depends_on() -> None:
+    before = {"d": ("b", "c"), "c": ("a",), "b": ("a",), "a": ()}
+    done: list[str] = []
+
+    def work(item: str) -> None:
+        assert set(before[item]) <= set(done)
+        time.sleep(0.02)  # long enough for one that is too early to be seen
+        done.append(item)
+
+    in_order(work, before)
+    assert (done[0], set(done[1:3]), done[3:]) == ("a", {"b", "c"}, ["d"])
+
+
+def test_in_order_what_is_ready_runs_side_by_side() -> None:
+    all_of_them = threading.Barrier(3)
+    # Broken after 10 s if one of them waits for another.
+    in_order(lambda _: all_of_them.wait(10), {"a": (), "b": (), "c": ()})
+
+
+def test_in_order_one_waits_for_its_own_only() -> None:
+    after_a = threading.Event()
+
+    def work(item: str) -> None:
+        if item == "slow":
+            assert after_a.wait(10)
+        if item == "b":
+            after_a.set()
+
+    in_order(work, {"slow": (), "a": (), "b": ("a",)})
+
+
+def test_in_order_nothing_to_do() -> None:
+    in_order(str, {})
+
+
+def test_in_order_a_failure_is_raised_at_once_and_nothing_new_is_begun() -> None:
+    begun: list[str] = []
+    release = threading.Event()
+
+    def work(item: str) -> None:
+        begun.append(item)
+        if item == "bad":
+            raise SystemExit(3)
+        release.wait(10)
+
+    begin = time.monotonic()
+    with pytest.raises(SystemExit):
+        in_order(work, {"slow": (), "bad": (), "after": ("slow",), "more": ("bad",)})
+    assert time.monotonic() - begin < 5
+    release.set()
+    time.sleep(0.05)
+    assert sorted(begun) == ["bad", "slow"]
+
+
+def test_in_order_threads_do_not_keep_the_program_from_ending() -> None:
+    daemons: list[bool] = []
+    in_order(lambda _: daemons.append(threading.current_thread().daemon), {"a": ()})
+    assert daemons == [True]

@@ -397,6 +397,11 @@ def test_the_environment_of_a_container() -> None:
     }
 
 
+def test_names_are_replaced_before_variables() -> None:
+    step = a_read_step(env=[{"name": "A", "value": "1"}, {"name": "B", "value": "{{item}}"}])
+    assert container_environment(step, {"item": "$(A)"}, {}) == {"A": "1", "B": "1"}
+
+
 def test_a_secret_without_the_key() -> None:
     step = a_read_step(
         env=[{"name": "K", "valueFrom": {"secretKeyRef": {"name": "store", "key": "k"}}}]
