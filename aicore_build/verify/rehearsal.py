@@ -152,7 +152,8 @@ class _Rehearsal:
         if not _is_ready(task, scope):
             # As Argo leaves what refers to a task that was skipped.
             outputs = self._workflow.outputs_of(task.template)
-            return {f"{prefix}.{key}": f"{{{{{prefix}.{key}}}}}" for key in outputs}
+            left = {f"{prefix}.{key}": f"{{{{{prefix}.{key}}}}}" for key in outputs}
+            return {f"tasks.{task.name}.status": "Skipped", **left}
         status = {f"tasks.{task.name}.status": _SUCCEEDED}
         if task.items is None:
             given = self._call(task, scope, index)

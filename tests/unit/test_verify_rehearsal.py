@@ -435,3 +435,46 @@ def test_an_error_of_the_runner_is_raised() -> None:
 
     with pytest.raises(VerifyError, match="no engine"):
         run(a_workflow(a_dag("entry", a_task("a")), a_step("work")), Containers(work))
+
+
+CHOICE = (
+    "({{=(tasks['start'].status == 'Succeeded' ? "
+    "tasks['start'].outputs.parameters['switch-step'] : nil) == '%s'}})"
+)
+"""As Metaflow writes it."""
+
+
+def test_a_switch_runs_the_step_that_was_chosen_and_goes_on() -> None:
+    start = a_step("start")
+    start["outputs"] = {"parameters": [{"name": "switch-step", "value": "big"}]}
+    both = {"p": "{{tasks.big.outputs.parameters.id}},{{tasks.small.outputs.parameters.id}}"}
+    branches = steps("big", "small")
+    for branch in branches:
+        branch["outputs"] = {"parameters": [{"name": "id", "value": f"of {branch['name']}"}]}
+    tasks = [
+        a_task("start", "start"),
+        a_task("big", "big", depends="start.Succeeded", when=CHOICE % "big"),
+        a_task("small", "small", depends="start.Succeeded", when=CHOICE % "small"),
+        a_task("after-small", "big", depends="small.Succeeded"),
+        a_task("end", "end", depends="big.Succeeded || small.Succeeded", arguments=both),
+    ]
+    end = a_step("end", "{{inputs.parameters.p}}", inputs=("p",))
+    containers = Containers()
+    run(a_workflow(a_dag("entry", *tasks), start, *branches, end), containers)
+    assert containers.labels == ["start", "big", "end"]
+    # What was skipped stays as it is written, which Metaflow expects.
+    assert containers.attempts[-1].args == ("of big,{{tasks.small.outputs.parameters.id}}",)
+
+
+def test_a_task_that_needs_all_waits_for_all_and_one_that_needs_one_for_one() -> None:
+    skipped = a_task("a", when="1 == 2")
+    tasks = [
+        skipped,
+        a_task("b"),
+        a_task("all", "all", depends="a.Succeeded && b.Succeeded"),
+        a_task("one", "one", depends="a || b"),
+        a_task("over", "over", "a", "b"),
+    ]
+    containers = Containers()
+    run(a_workflow(a_dag("entry", *tasks), *steps("work", "all", "one", "over")), containers)
+    assert sorted(containers.labels) == ["one", "over", "work"]
