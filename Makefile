@@ -3,6 +3,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 FLOW ?=
 ARGS ?=
+# Files of tests that run at the same time.
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install check test sandbox sandbox-stop dev prod demo bench readme clean
@@ -39,7 +41,7 @@ check: install ## Format, lint, types and unit tests: no Docker needed
 	$(PY) -m pytest tests/unit
 
 test: install ## All tests, against the sandbox, which is started if need be
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 sandbox: install ## Start Docker Engine, registry and S3 server; print what to export
 	@$(PY) -m tests.sandbox start

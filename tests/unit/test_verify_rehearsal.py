@@ -478,3 +478,24 @@ def test_a_task_that_needs_all_waits_for_all_and_one_that_needs_one_for_one() ->
     containers = Containers()
     run(a_workflow(a_dag("entry", *tasks), *steps("work", "all", "one", "over")), containers)
     assert sorted(containers.labels) == ["one", "over", "work"]
+
+
+def test_a_branch_beside_an_error_goes_no_further() -> None:
+    dag = a_dag("entry", a_task("a", "bad"), a_task("b", "slow"))
+    told = threading.Event()
+    both = threading.Barrier(2)
+
+    def work(attempt: Attempt) -> Ended:
+        both.wait(IN_TIME)
+        if attempt.label == "bad":
+            raise VerifyError("no engine")
+        told.wait(IN_TIME)
+        return ended(1)
+
+    containers = Containers(work)
+    slow = a_step("slow", retryStrategy={"limit": 1})
+    with pytest.raises(VerifyError, match="no engine"):
+        run(a_workflow(dag, slow, a_step("bad")), containers)
+    told.set()
+    time.sleep(0.1)  # long enough for a second attempt to be begun
+    assert sorted(containers.labels) == ["bad", "slow"]
