@@ -2,6 +2,8 @@
 
 The plugin puts a value into the text of a shell's command, where spaces divide it and `$` and
 quotes mean something; and it writes defaults as JSON, whose quotes that shell takes away again.
+Metaflow itself reads a value as JSON, if it is that, and writes it as JSON into a file for a shell,
+to which `$` and backticks mean something, and `\\u00fc` nothing.
 Here a value goes through a variable of the environment. What Kubernetes does there stays: `$$`
 becomes `$`, and `$(NAME)` the value of another variable.
 """
@@ -15,7 +17,13 @@ from aicore_build.errors import GeneratorError
 _GIVEN = re.compile(
     r"(?<=\s)--(?P<option>[\w-]+)=\{\{workflow\.parameters\.(?P<name>[\w-]+)\}\}(?=\s)"
 )
-_ANYWHERE = re.compile(r"\{\{\s*workflow\.parameters\.")
+_IN_A_FILE = re.compile(
+    r"python -m metaflow\.plugins\.argo\.set_parameters (?P<file>\w+)"
+    r"(?P<parameters>(?: [\w-]+,[tf],\{\{=toBase64\(workflow\.parameters\['[\w-]+'\]\)\}\})+)"
+    r" && \. `pwd`/(?P=file) && "
+)
+_IN_THE_FILE = re.compile(r" (?P<option>[\w-]+),[tf],\{\{=toBase64\([^']*'(?P<name>[\w-]+)'")
+_ANYWHERE = re.compile(r"\{\{[^}]*workflow\.parameters")
 
 
 def pass_by_environment(document: dict[str, Any]) -> None:
@@ -41,9 +49,9 @@ def _mend(template: dict[str, Any], optional: set[str]) -> list[str]:
     """Mend one template; return the names of the parameters that its command has."""
     container = template.get("container", {})
     arguments = container.get("args", [])
-    names = [match["name"] for text in arguments for match in _GIVEN.finditer(text)]
+    names = [name for text in arguments for name in _names(text)]
     if names:
-        container["args"] = [_GIVEN.sub(lambda m: _option(m, optional), text) for text in arguments]
+        container["args"] = [_take(text, optional) for text in arguments]
         container["env"] = [
             *container.get("env", []),
             *({"name": variable(n), "value": f"{{{{workflow.parameters.{n}}}}}"} for n in names),
@@ -51,9 +59,24 @@ def _mend(template: dict[str, Any], optional: set[str]) -> list[str]:
     if any(_ANYWHERE.search(text) for text in container.get("args", [])):
         raise GeneratorError(
             f"The command of {template['name']} has a parameter in a place that aicore-build "
-            "doesn't know.\nPlease report this with the plugin's version."
+            "doesn't know.\nPlease report this with the generator's version."
         )
     return names
+
+
+def _names(text: str) -> list[str]:
+    inside = (m for whole in _IN_A_FILE.finditer(text) for m in _IN_THE_FILE.finditer(whole[0]))
+    return [match["name"] for match in (*_GIVEN.finditer(text), *inside)]
+
+
+def _take(text: str, optional: set[str]) -> str:
+    """A command that takes its parameters from the environment."""
+
+    def exports(whole: re.Match[str]) -> str:
+        found = _IN_THE_FILE.finditer(whole["parameters"])
+        return "".join(f"{_export(match, optional)} && " for match in found)
+
+    return _IN_A_FILE.sub(exports, _GIVEN.sub(lambda match: _option(match, optional), text))
 
 
 def variable(name: str) -> str:
@@ -69,8 +92,15 @@ def _option(match: re.Match[str], optional: set[str]) -> str:
     return f'--{match["option"]}="${name}"'
 
 
+def _export(match: re.Match[str], optional: set[str]) -> str:
+    """What hands a value to `init`; where the default is None, nothing for no value."""
+    name = variable(match["name"])
+    export = f'export METAFLOW_INIT_{match["option"].upper().replace("-", "_")}="${name}"'
+    return f'if [ -n "${name}" ]; then {export}; fi' if match["name"] in optional else export
+
+
 def _plain(value: str) -> str:
-    """A default as text, out of the JSON that the plugin makes of it."""
+    """A default as text, out of the JSON that the generators make of it."""
     default = json.loads(value)
     if default is None:
         return ""
