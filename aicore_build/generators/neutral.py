@@ -30,6 +30,9 @@ _NOT_ON_AI_CORE = {
     "synchronization": "synchronization",
     "podGC": "pod garbage collection",
 }
+_OF_THE_CLUSTER = ("nodeSelector", "serviceAccountName", "tolerations")
+"""Of a template: where and as whom a pod runs, which AI Core decides itself."""
+
 _LEFT_OUT = re.compile(
     # The production token only says "production" in the tags of a run.
     r"METAFLOW_ARGO_EVENTS_|METAFLOW_PRODUCTION_TOKEN|METAFLOW_ARGO_WORKFLOWS_(KUBERNETES|ENV_VARS)"
@@ -64,6 +67,7 @@ def make_neutral(workflow_template: Json, flow: str, *, keep_resources: bool) ->
     spec.pop("hooks", None)
     for part in (metadata, spec.get("workflowMetadata", {}), spec.get("podMetadata", {})):
         _forget_deployment(part)
+    _collect_pull_secrets(spec)
     for template in spec["templates"]:
         if "container" in template:
             _neutral_step(template, keep_resources=keep_resources)
@@ -79,6 +83,23 @@ def _refused(spec: Json) -> Iterator[str]:
         yield from (f"the {kind} template {template['name']}" for kind in sorted(kinds))
         if template.get("sidecars") or template.get("initContainers"):
             yield f"further containers of {template['name']}"
+        if _patch(template).keys() - {"imagePullSecrets"}:
+            yield f"a podSpecPatch of {template['name']}"
+
+
+def _patch(template: Json) -> Json:
+    patch: Json = json.loads(template.get("podSpecPatch") or "{}")
+    return patch
+
+
+def _collect_pull_secrets(spec: Json) -> None:
+    """Let all pods have the secrets that patches give to them one by one, as AI Core knows it."""
+    found = spec.get("imagePullSecrets", [])
+    for template in spec["templates"]:
+        found += _patch(template).get("imagePullSecrets", [])
+        template.pop("podSpecPatch", None)
+    if found:
+        spec["imagePullSecrets"] = [{"name": n} for n in dict.fromkeys(s["name"] for s in found)]
 
 
 def _forget_deployment(part: Json) -> None:
@@ -91,7 +112,8 @@ def _neutral_step(template: Json, *, keep_resources: bool) -> None:
     container = template["container"]
     container.pop("name", None)
     container.pop("terminationMessagePolicy", None)
-    template.pop("nodeSelector", None)
+    for key in _OF_THE_CLUSTER:
+        template.pop(key, None)
     if not keep_resources:
         container.pop("resources", None)
     # As AI Core has it: the program apart from its arguments.
