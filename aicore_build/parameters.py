@@ -23,7 +23,7 @@ _SCRIPT = re.compile(
     rf"python -m metaflow\.plugins\.argo\.set_parameters (\w+)((?: {_ENCODED.pattern})*)"
     r" +&& \. `pwd`/\1 && "
 )
-_ANYWHERE = re.compile(r"\{\{\s*workflow\.parameters\.|set_parameters|toBase64\(workflow")
+_ANYWHERE = re.compile(r"\{\{[^}]*workflow\.parameters|argo\.set_parameters")
 
 
 def pass_by_environment(document: dict[str, Any], required: Collection[str]) -> None:
@@ -87,7 +87,7 @@ def _export(name: str, *, is_optional: bool) -> str:
     """What gives a value to Metaflow's `init`, which reads it from its environment."""
     export = f'export METAFLOW_INIT_{name.upper().replace("-", "_")}="${variable(name)}"'
     if is_optional:
-        return f'{{ [ -z "${variable(name)}" ] || {export}; }} && '
+        return f'if [ -n "${variable(name)}" ]; then {export}; fi && '
     return f"{export} && "
 
 

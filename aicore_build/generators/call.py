@@ -12,6 +12,9 @@ from aicore_build.flow import Flow, metaflow_environment, shorten_traceback
 from aicore_build.metaflow_call import put_first_on_path, run_metaflow
 from aicore_build.process import ProcessError
 
+_NO_RETRIES = {"METAFLOW_S3_RETRY_COUNT": "0", "METAFLOW_S3_TRANSIENT_RETRY_COUNT": "0"}
+"""Metaflow tries a store that can't be reached for minutes before it says so."""
+
 
 def call_generator(
     flow: Flow,
@@ -42,8 +45,7 @@ def call_generator(
             "Set METAFLOW_DATASTORE_SYSROOT_S3=s3://bucket/prefix, in the environment or in "
             "~/.metaflowconfig/config.json."
         )
-    # Metaflow tries a failing store for more than a minute before it says so.
-    environment = {"METAFLOW_S3_RETRY_COUNT": "0", **metaflow_environment(os.environ)}
+    environment = {**_NO_RETRIES, **metaflow_environment(os.environ)}
     environment |= variables or {}
     if modules:
         put_first_on_path(environment, modules)

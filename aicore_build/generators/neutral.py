@@ -30,7 +30,14 @@ _NOT_ON_AI_CORE = {
     "synchronization": "synchronization",
     "podGC": "pod garbage collection",
 }
-_AI_CORES_TO_DECIDE = ("nodeSelector", "tolerations", "affinity", "priorityClassName")
+_OF_THE_CLUSTER = (
+    "affinity",
+    "nodeSelector",
+    "priorityClassName",
+    "serviceAccountName",
+    "tolerations",
+)
+"""Of a template: where and as whom a pod runs, which AI Core decides itself."""
 
 _LEFT_OUT = re.compile(
     # The production token only says "production" in the tags of a run.
@@ -61,12 +68,12 @@ def make_neutral(workflow_template: Json, flow: str, *, keep_resources: bool) ->
         )
     metadata, spec = document["metadata"], document["spec"]
     _ask_for_required(metadata, spec)
-    _move_pull_secrets(spec)
     metadata.pop("namespace", None)
     metadata["name"] = metadata["name"].replace(".", "-")
     spec.pop("hooks", None)
     for part in (metadata, spec.get("workflowMetadata", {}), spec.get("podMetadata", {})):
         _forget_deployment(part)
+    _collect_pull_secrets(spec)
     for template in spec["templates"]:
         if "container" in template:
             _neutral_step(template, keep_resources=keep_resources)
@@ -80,10 +87,25 @@ def _refused(spec: Json) -> Iterator[str]:
     for template in spec["templates"]:
         kinds = {"resource", "http", "plugin", "script", "suspend", "daemon"} & template.keys()
         yield from (f"the {kind} template {template['name']}" for kind in sorted(kinds))
-        if template.get("serviceAccountName"):
-            yield f"the service account of {template['name']}"
         if template.get("sidecars") or template.get("initContainers"):
             yield f"further containers of {template['name']}"
+        if _patch(template).keys() - {"imagePullSecrets"}:
+            yield f"a podSpecPatch of {template['name']}"
+
+
+def _patch(template: Json) -> Json:
+    patch: Json = json.loads(template.get("podSpecPatch") or "{}")
+    return patch
+
+
+def _collect_pull_secrets(spec: Json) -> None:
+    """Let all pods have the secrets that patches give to them one by one, as AI Core knows it."""
+    found = spec.get("imagePullSecrets", [])
+    for template in spec["templates"]:
+        found += _patch(template).get("imagePullSecrets", [])
+        template.pop("podSpecPatch", None)
+    if found:
+        spec["imagePullSecrets"] = [{"name": n} for n in dict.fromkeys(s["name"] for s in found)]
 
 
 def _ask_for_required(metadata: Json, spec: Json) -> None:
@@ -93,22 +115,6 @@ def _ask_for_required(metadata: Json, spec: Json) -> None:
         about = known.get(parameter["name"], {})
         if about.get("is_required") and parameter.get("value") == "null":
             del parameter["value"]
-
-
-def _move_pull_secrets(spec: Json) -> None:
-    """@kubernetes(image_pull_secrets=…) is a patch of a step's pod; here all pods have them."""
-    names = [secret["name"] for secret in spec.get("imagePullSecrets", [])]
-    for template in spec["templates"]:
-        patch = json.loads(template.pop("podSpecPatch", "{}"))
-        names += [secret["name"] for secret in patch.pop("imagePullSecrets", [])]
-        if patch:
-            raise GeneratorError(
-                f"Metaflow patches the pod of {template['name']} in a way that aicore-build "
-                f"doesn't know: {', '.join(sorted(patch))}.\n"
-                "Remove what asks for it from @kubernetes."
-            )
-    if names:
-        spec["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(names)]
 
 
 def _forget_deployment(part: Json) -> None:
@@ -121,7 +127,7 @@ def _neutral_step(template: Json, *, keep_resources: bool) -> None:
     container = template["container"]
     container.pop("name", None)
     container.pop("terminationMessagePolicy", None)
-    for key in _AI_CORES_TO_DECIDE:
+    for key in _OF_THE_CLUSTER:
         template.pop(key, None)
     if not keep_resources:
         container.pop("resources", None)

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import subprocess
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -13,8 +15,10 @@ import pytest
 
 from aicore_build.reference import Digest, Repository, TagReference, parse_reference
 from aicore_build.registry import OCI_INDEX, Manifest, RegistryClient
-from tests.integration.conftest import Project
+from tests.integration.conftest import QUICK_DOCKERFILE, Project
 from tests.integration.servers import plain_registry
+from tests.sandbox.state import Store
+from tests.sandbox.upstream import upstream_python
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 
@@ -48,11 +52,20 @@ def config_of(reference: str) -> dict[str, Any]:
     return client.get_document(parsed.repository, manifest.parsed()["config"]["digest"])
 
 
+@pytest.mark.parametrize("path", [None, "/opt/lib:/opt/more", ""], ids=["none", "a path", "empty"])
+@pytest.mark.parametrize("generator", ["sap", "metaflow"])
 def test_image_is_that_of_docker_file_by_file(
-    project: Project, engine: docker.DockerClient
+    project: Project, engine: docker.DockerClient, generator: str, path: str | None
 ) -> None:
+    """Also where the base image has a PYTHONPATH, before which Metaflow's goes."""
+    pythons = {"sap": Path(sys.executable), "metaflow": upstream_python(Store.of(os.environ))}
+    project.environment["AICORE_BUILD_GENERATOR"] = generator
+    project.environment["AICORE_BUILD_PYTHON"] = str(pythons[generator])
     project.write_flow(project.image("a:v1"))
     project.write_settings()
+    if path is not None:
+        dockerfile = f"{QUICK_DOCKERFILE}ENV PYTHONPATH={path}\n"
+        (project.folder / "Quick.Dockerfile").write_text(dockerfile)
     helper = project.folder / "tools" / "run.py"
     helper.parent.mkdir()
     helper.write_text("#!/usr/bin/env python\n")
@@ -66,6 +79,10 @@ def test_image_is_that_of_docker_file_by_file(
     configs = [config_of(image["pinned"]) for image in (by_docker, by_registry)]
     for key in ("Env", "WorkingDir", "User", "Cmd", "Entrypoint"):
         assert configs[0]["config"].get(key) == configs[1]["config"].get(key), key
+    variables = dict(v.partition("=")[::2] for v in configs[0]["config"]["Env"])
+    ours = ["/user/home/.mf_code"] if generator == "metaflow" else []
+    assert variables.get("PYTHONPATH", "") == ":".join([*ours, *([path] if path else [])])
+    assert ("METAFLOW_EXTRACTED_ROOT" in variables) is bool(ours)
 
 
 def _tree(engine: docker.DockerClient, image: str) -> dict[str, tuple[object, ...]]:

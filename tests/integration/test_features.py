@@ -9,10 +9,8 @@ import pytest
 
 from aicore_build.errors import FlowError
 from aicore_build.features import FEATURES, Feature, Verdict, judge
-from aicore_build.flow import Flow, metaflow_environment, read_flow
-from aicore_build.generators import sap
-from aicore_build.generators.sap import parse_generated
-from aicore_build.metaflow_call import run_metaflow
+from aicore_build.flow import Flow, read_flow
+from aicore_build.generators.choice import generate
 from aicore_build.plan import plan_images
 from aicore_build.settings import Settings
 from aicore_build.workflow import Json, container_templates, template_name
@@ -66,19 +64,13 @@ def test_row_of_the_table(
         case Verdict.SUPPORTED:
             assert judge(flow, SETTINGS) == ()
     if verdict is not Verdict.REFUSED:
-        check_template(flow, generate(flow))
+        check_template(flow, make_template(flow))
 
 
-def generate(flow: Flow) -> Json:
+def make_template(flow: Flow) -> Json:
     """Let the generator of the flow's Metaflow make the workflow template."""
-    if flow.plugin_version:
-        assert plan_images(flow, SETTINGS)
-        return sap.generate(flow, embedded=False, timeout=60).workflow_template
-    arguments = ["--datastore=s3", "argo-workflows", "create", "--only-json"]
-    arguments += ["--no-enable-error-msg-capture", "--no-auto-emit-argo-events"]
-    arguments += ["--generate-new-token"]
-    environment = metaflow_environment(os.environ)
-    return parse_generated(run_metaflow(flow.call, arguments, environment=environment, timeout=60))
+    assert plan_images(flow, SETTINGS)
+    return generate(flow, SETTINGS, embedded=False).workflow_template
 
 
 def check_template(flow: Flow, document: Json) -> None:

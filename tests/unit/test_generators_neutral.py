@@ -144,6 +144,27 @@ def test_volumes_that_nothing_mounts_go_and_a_shared_memory_that_is_mounted_stay
     assert [v["name"] for v in second["volumes"]] == ["out", "dhsm"]
 
 
+def test_where_and_as_whom_pods_run_goes() -> None:
+    document = recorded("native")
+    for template in container_templates(document):
+        template["serviceAccountName"] = "robot"
+        template["tolerations"] = [{"key": "gpu", "operator": "Exists"}]
+        template["nodeSelector"] = {"zone": "a"}
+    assert neutral(document) == neutral()
+
+
+def test_pull_secrets_of_single_pods_are_those_of_all() -> None:
+    document = recorded("native")
+    for names, template in zip(
+        (("a", "b"), ("b",), ()), container_templates(document), strict=False
+    ):
+        secrets = [{"name": name} for name in names]
+        template["podSpecPatch"] = json.dumps({"imagePullSecrets": secrets})
+    made = neutral(document)
+    assert made["spec"].pop("imagePullSecrets") == [{"name": "a"}, {"name": "b"}]
+    assert made == neutral()
+
+
 def test_two_recordings_of_one_flow_become_equal() -> None:
     """By another user, at another moment, with another token and file of parameters."""
     text = json.dumps(recorded("native"))
@@ -194,6 +215,9 @@ REFUSED: dict[str, Callable[[Json], object]] = {
     "the http template x": lambda spec: spec["templates"].append({"name": "x", "http": {}}),
     "the script template x": lambda spec: spec["templates"].append({"name": "x", "script": {}}),
     "the daemon template x": lambda spec: spec["templates"].append({"name": "x", "daemon": True}),
+    "a podSpecPatch of end": lambda spec: next(
+        t for t in spec["templates"] if t["name"] == "end"
+    ).update(podSpecPatch='{"hostNetwork": true}'),
     "further containers of end": lambda spec: next(
         t for t in spec["templates"] if t["name"] == "end"
     ).update(sidecars=[{"name": "proxy"}]),

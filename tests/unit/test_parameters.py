@@ -35,6 +35,48 @@ def test_a_command_takes_parameters_from_its_environment() -> None:
     ]
 
 
+def test_metaflows_file_of_parameters_becomes_exports_from_the_environment() -> None:
+    text = (
+        "(python -m metaflow.plugins.argo.set_parameters abcdef"
+        " a-b,f,{{=toBase64(workflow.parameters['a-b'])}}"
+        " c,t,{{=toBase64(workflow.parameters['c'])}}"
+        " && . `pwd`/abcdef && if ! python flow.py dump; then python flow.py init; fi && step)"
+    )
+    mended = document(text, {"name": "a-b", "value": '"x $y"'}, {"name": "c", "value": "null"})
+    pass_by_environment(mended, ())
+    container = mended["spec"]["templates"][1]["container"]
+    assert container["args"][1] == (
+        '(export METAFLOW_INIT_A_B="$AICORE_BUILD_PARAMETER_a_b" && '
+        'if [ -n "$AICORE_BUILD_PARAMETER_c" ]; then '
+        'export METAFLOW_INIT_C="$AICORE_BUILD_PARAMETER_c"; fi && '
+        "if ! python flow.py dump; then python flow.py init; fi && step)"
+    )
+    assert container["env"] == [
+        {"name": "AICORE_BUILD_PARAMETER_a_b", "value": "{{workflow.parameters.a-b}}"},
+        {"name": "AICORE_BUILD_PARAMETER_c", "value": "{{workflow.parameters.c}}"},
+    ]
+    assert mended["spec"]["arguments"]["parameters"] == [
+        {"name": "a-b", "value": "x $y"},
+        {"name": "c", "value": ""},
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        (
+            "(python -m metaflow.plugins.argo.set_parameters f"
+            " a,f,{{=toBase64(workflow.parameters['a'])}} && source f && init)"
+        ),
+        "(python -m other f a,f,{{=toBase64(workflow.parameters['a'])}} && . `pwd`/f && init)",
+        "echo {{= workflow.parameters['a'] }}",
+    ],
+)
+def test_another_way_to_hand_parameters_over_is_an_error(text: str) -> None:
+    with pytest.raises(GeneratorError, match="command of start has a parameter in a place"):
+        pass_by_environment(document(text), ())
+
+
 def test_without_parameters_nothing_changes() -> None:
     mended = document("(true)")
     pass_by_environment(mended, ())
@@ -52,26 +94,6 @@ def test_a_place_that_is_not_known_is_an_error() -> None:
 
 def test_names_become_variables() -> None:
     assert variable("learning-rate") == "AICORE_BUILD_PARAMETER_learning_rate"
-
-
-def test_metaflows_own_script_of_parameters_becomes_exports() -> None:
-    text = (
-        "(python -m metaflow.plugins.argo.set_parameters xyz "
-        "a-b,f,{{=toBase64(workflow.parameters['a-b'])}} "
-        "c,t,{{=toBase64(workflow.parameters['c'])}} && . `pwd`/xyz && if true; then step; fi)"
-    )
-    mended = document(text, {"name": "a-b", "value": '"x"'}, {"name": "c", "value": "null"})
-    pass_by_environment(mended, ())
-    container = mended["spec"]["templates"][1]["container"]
-    assert container["args"][1] == (
-        '(export METAFLOW_INIT_A_B="$AICORE_BUILD_PARAMETER_a_b" && '
-        '{ [ -z "$AICORE_BUILD_PARAMETER_c" ] || '
-        'export METAFLOW_INIT_C="$AICORE_BUILD_PARAMETER_c"; } && if true; then step; fi)'
-    )
-    assert [v["name"] for v in container["env"]] == [
-        "AICORE_BUILD_PARAMETER_a_b",
-        "AICORE_BUILD_PARAMETER_c",
-    ]
 
 
 def test_metaflows_own_script_without_parameters_goes() -> None:
