@@ -98,23 +98,28 @@ if __name__ == "__main__":
         return done.stdout
 
 
-@pytest.fixture
-def project(sandbox: Sandbox, tmp_path: Path) -> Project:
-    folder = tmp_path / "project"
+def make_project(sandbox: Sandbox, parent: Path) -> Project:
+    """Make an empty project in a folder, with a Docker configuration and a cache of its own."""
+    folder = parent / "project"
     folder.mkdir()
-    (tmp_path / "docker").mkdir()
+    (parent / "docker").mkdir()
     own = {name: value for name, value in os.environ.items() if "AICORE_BUILD" not in name}
     environment = {
         **own,
         **sandbox.environment,
-        "DOCKER_CONFIG": str(tmp_path / "docker"),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "DOCKER_CONFIG": str(parent / "docker"),
+        "XDG_CACHE_HOME": str(parent / "cache"),
     }
     return Project(
         folder=folder,
         registry=f"{sandbox.registry}/test-{uuid.uuid4().hex[:8]}",
         environment=environment,
     )
+
+
+@pytest.fixture
+def project(sandbox: Sandbox, tmp_path: Path) -> Project:
+    return make_project(sandbox, tmp_path)
 
 
 @pytest.fixture
