@@ -76,16 +76,26 @@ def test_wheel_carries_the_dockerfile_templates(
     assert list((project.folder / ".aicore-build" / "dev").glob("*/Dockerfile"))
 
 
-def test_plugin_that_is_not_installed_is_named(project: Project, tools_command: Path) -> None:
+def test_without_the_plugin_metaflow_itself_generates(
+    project: Project, tools_command: Path
+) -> None:
     project.write_flow(project.image("a:v1"))
-    project.write_settings()
-    done = subprocess.run(
-        [tools_command, "plan"],
-        cwd=project.folder,
-        env=project.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    project.write_settings(quick=False)
+
+    def plan(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [tools_command, "plan", "--json", *arguments],
+            cwd=project.folder,
+            env=project.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = plan()
+    assert done.returncode == 0, done.stderr
+    [image] = json.loads(done.stdout)["images"]
+    assert image["requirements"][0].startswith("metaflow==2.")
+    done = plan("--generator", "sap")
     assert done.returncode == 8
     assert "pip install sap-ai-core-metaflow" in done.stderr
