@@ -1,6 +1,7 @@
 """The attempts of steps as containers, remembered with how they ended."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from aicore_build.progress import DONE, Reporter
@@ -87,7 +88,8 @@ class Runs:
         )
         self._runs.append(run)
         self._reporter.phase(name, f"{DONE}: {run.outcome} after {run.seconds:.1f} s")
-        return ended
+        # Its last lines are what a failure is explained with.
+        return replace(ended, output=run.output)
 
     def time_left(self, seconds: float | None) -> float | None:
         """How long a container may run: its own deadline, and what is left of the workflow's."""
