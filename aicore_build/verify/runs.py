@@ -43,7 +43,9 @@ class Runs:
         self._images = {image.reference: image for image in images}
         self._pods = pods
         self._mask = Mask(secrets)
-        self._network = options.network or ("host" if is_on_loopback(secrets) else "bridge")
+        self.network = options.network or ("host" if is_on_loopback(secrets) else "bridge")
+        """Docker's, of all containers."""
+
         self._writable_root = options.writable_root
         self._reporter = reporter
         self._began = began
@@ -62,7 +64,7 @@ class Runs:
                 command=attempt.command,
                 args=attempt.args,
                 environment=attempt.environment,
-                network=self._network,
+                network=self.network,
                 writable=None
                 if self._writable_root
                 else _outside(image.writable, (*step.folders, *step.in_memory)),

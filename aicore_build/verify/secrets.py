@@ -88,6 +88,11 @@ def read_secret(path: Path) -> dict[str, str]:
     return found
 
 
+def endpoint_of(variables: Mapping[str, str]) -> str | None:
+    """The address of the store that they lead to; None where that is AWS's."""
+    return next((variables[key] for key in _ENDPOINTS if variables.get(key)), None)
+
+
 def is_on_loopback(secrets: Secrets) -> bool:
     """Whether the store that the secrets lead to is on this machine itself."""
     endpoints = (s[key] for s in secrets.values() for key in _ENDPOINTS if s.get(key))

@@ -13,6 +13,7 @@ from docker.models.containers import Container
 from aicore_build.workflow import Json
 from tests.integration.conftest import make_project
 from tests.integration.prod import Prod
+from tests.integration.servers import free_port
 from tests.sandbox import Sandbox
 from tests.unit.workflows import a_dag, a_step, a_task
 
@@ -183,6 +184,20 @@ def test_a_failing_step_is_explained(
     assert verified.seconds < 30
 
 
+def test_a_store_that_refuses_connections(prod: Prod, tmp_path: Path) -> None:
+    """With Metaflow's own steps: they would try again for more than five minutes."""
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    verified = prod.verify(
+        tmp_path, prod.document, environment={"METAFLOW_S3_ENDPOINT_URL": endpoint}
+    )
+    assert verified.exit_code == 14, verified.stderr
+    assert verified.cause == f"S3 can't be reached at {endpoint}."
+    assert verified.report["failure"]["tail"] == ["[Errno 111] Connection refused"]
+    assert verified.report["failure"]["subject"] == "start"
+    assert verified.report["runs"] == []
+    assert verified.seconds < 60
+
+
 def test_what_everybody_may_write_in_the_image(prod: Prod, tmp_path: Path) -> None:
     image = prod.derive("open:v1", "RUN mkdir -m 777 /data", prod.dev_image)
     document = prod.small(a_step("work", "-c", "echo x > /data/file"), image=image)
@@ -266,6 +281,15 @@ def test_retries_items_and_outputs(prod: Prod, tmp_path: Path) -> None:
     assert verified.output("split") == "the attempt 1"
     assert verified.output("join") == '["a b!","c!","3!"]'
     assert "The pauses between attempts were left out." in verified.report["notes"]
+
+
+def test_last_words_without_a_newline(prod: Prod, tmp_path: Path) -> None:
+    """Eight times: what is lost is lost now and then."""
+    task = a_task("work", withItems=list(range(8)))
+    step = a_step("work", "-c", "echo first; printf last")
+    verified = prod.verify(tmp_path, prod.small(a_dag("entry", task), step))
+    assert verified.exit_code == 0, verified.stderr
+    assert [run["output"] for run in verified.report["runs"]] == ["first\nlast"] * 8
 
 
 @pytest.mark.parametrize("exit_code", [0, 14])
