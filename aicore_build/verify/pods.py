@@ -208,6 +208,9 @@ class Pods:
         output = Output(show)
         memory = _Memory(container)
         deadline = _Deadline(container, pod.deadline)
+        # Attached before it starts: the engine's log, followed to its end, now and then lacks the
+        # last line where that has no newline.
+        chunks = client.attach(container, stdout=True, stderr=True, stream=True)
         try:
             client.start(container)
         except engine.Refused as error:
@@ -215,7 +218,7 @@ class Pods:
             code = NOT_STARTED
         else:
             with deadline, memory:
-                for chunk in client.logs(container, stream=True, follow=True):
+                for chunk in chunks:
                     output.write(chunk)
                 code = int(client.wait(container)["StatusCode"])
         output.end()

@@ -1,6 +1,7 @@
 """The attempts of steps as containers, remembered with how they ended."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from aicore_build.progress import DONE, Reporter
@@ -42,7 +43,9 @@ class Runs:
         self._images = {image.reference: image for image in images}
         self._pods = pods
         self._mask = Mask(secrets)
-        self._network = options.network or ("host" if is_on_loopback(secrets) else "bridge")
+        self.network = options.network or ("host" if is_on_loopback(secrets) else "bridge")
+        """Docker's, of all containers."""
+
         self._writable_root = options.writable_root
         self._reporter = reporter
         self._began = began
@@ -61,7 +64,7 @@ class Runs:
                 command=attempt.command,
                 args=attempt.args,
                 environment=attempt.environment,
-                network=self._network,
+                network=self.network,
                 writable=None
                 if self._writable_root
                 else _outside(image.writable, (*step.folders, *step.in_memory)),
@@ -87,7 +90,8 @@ class Runs:
         )
         self._runs.append(run)
         self._reporter.phase(name, f"{DONE}: {run.outcome} after {run.seconds:.1f} s")
-        return ended
+        # Its last lines are what a failure is explained with.
+        return replace(ended, output=run.output)
 
     def time_left(self, seconds: float | None) -> float | None:
         """How long a container may run: its own deadline, and what is left of the workflow's."""

@@ -24,7 +24,9 @@ OBJECT_STORE = (
 """What the environment gives for the object store's secret, if no file does."""
 
 _ENDPOINTS = ("METAFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-_CONFIDENTIAL = re.compile(r"KEY|SECRET|TOKEN|PASS|CREDENTIAL", re.IGNORECASE)
+_PUBLIC = {"AWS_REGION", "AWS_DEFAULT_REGION", "METAFLOW_DATASTORE_SYSROOT_S3", *_ENDPOINTS}
+"""Where the store is: what a failure can't be explained without."""
+
 _SHORTEST = 4
 """Characters of a value that is worth hiding; a shorter one would blacken half of a log."""
 
@@ -86,6 +88,11 @@ def read_secret(path: Path) -> dict[str, str]:
     return found
 
 
+def endpoint_of(variables: Mapping[str, str]) -> str | None:
+    """The address of the store that they lead to; None where that is AWS's."""
+    return next((variables[key] for key in _ENDPOINTS if variables.get(key)), None)
+
+
 def is_on_loopback(secrets: Secrets) -> bool:
     """Whether the store that the secrets lead to is on this machine itself."""
     endpoints = (s[key] for s in secrets.values() for key in _ENDPOINTS if s.get(key))
@@ -100,13 +107,13 @@ class Mask:
         """Make it.
 
         Args:
-            secrets: of their values, those whose names say that they are confidential.
+            secrets: all their values are confidential, but for the store's address.
         """
         values = {
             value
             for secret in secrets.values()
             for name, value in secret.items()
-            if _CONFIDENTIAL.search(name) and len(value) >= _SHORTEST
+            if name not in _PUBLIC and len(value) >= _SHORTEST
         }
         longest_first = sorted(values, key=lambda value: (-len(value), value))
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if values else None

@@ -27,6 +27,7 @@ from aicore_build.verify.rehearsal import StepFailedError, rehearse
 from aicore_build.verify.report import Failure, ImageReport, Report
 from aicore_build.verify.runs import Runs
 from aicore_build.verify.secrets import Secrets, find_secrets
+from aicore_build.verify.store import check_store
 from aicore_build.workflow import Json
 
 _PLATFORM = "linux/amd64"
@@ -78,7 +79,9 @@ def verify(path: Path, settings: Settings, options: Options, reporter: Reporter)
         )
         failure = None
         if not (options.quick or bad):
-            failure = _rehearse(workflow, parameters, secrets, runs, settings.jobs)
+            failure = check_store(images, pods, secrets, runs.network) or _rehearse(
+                workflow, parameters, secrets, runs, settings.jobs
+            )
     if options.logs:
         runs.write_logs(options.logs)
     return _report(

@@ -129,7 +129,7 @@ class Prod:
         """
         target = self._tag(name)
         text = f"FROM {(base or self.image).partition('@')[0]}\nUSER root\n{instructions}\n"
-        with contextlib.closing(docker.from_env(environment=self.project.environment)) as client:
+        with contextlib.closing(self.engine()) as client:
             client.images.build(fileobj=io.BytesIO(text.encode()), tag=str(target), rm=True)
             said = client.api.push(str(target.repository), target.tag, stream=True, decode=True)
             errors = [event["error"] for event in said if "error" in event]
@@ -151,6 +151,10 @@ class Prod:
         copied = Manifest(raw=json.dumps(document).encode(), media_type=manifest.media_type)
         client.put_manifest(target, copied)
         return str(target.pinned(copied.digest))
+
+    def engine(self) -> docker.DockerClient:
+        """The engine that `verify` uses."""
+        return docker.from_env(environment=self.project.environment)
 
     def verify(
         self,
