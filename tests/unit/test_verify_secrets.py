@@ -121,13 +121,13 @@ def test_what_is_confidential_is_hidden() -> None:
             "AWS_REGION": "eu-central-1",
             "API_TOKEN": "abc",
         },
-        "other": {"db_password": "p.ss word"},
+        "other": {"db_password": "p.ss word", "PIN": "1234567"},
     }
     mask = Mask(secrets)
-    said = "AKIA1234/longer+key AKIA1234 eu-central-1 abc p.ss word pass word"
-    assert mask(said) == "*** *** eu-central-1 abc *** pass word"
+    said = "AKIA1234/longer+key AKIA1234 eu-central-1 abc p.ss word pass word 1234567"
+    assert mask(said) == "*** *** eu-central-1 abc *** pass word ***"
 
 
-@pytest.mark.parametrize("secrets", [{}, {"s": {"KEY": ""}}, {"s": {"REGION": "eu-central-1"}}])
+@pytest.mark.parametrize("secrets", [{}, {"s": {"KEY": ""}}, {"s": {"AWS_REGION": "eu-central-1"}}])
 def test_nothing_to_hide(secrets: dict[str, dict[str, str]]) -> None:
     assert Mask(secrets)("any eu-central-1 text") == "any eu-central-1 text"
