@@ -352,7 +352,9 @@ def test_stopped_it_leaves_nothing_behind(
     prod: Prod, tmp_path: Path, end: signal.Signals, exit_code: int
 ) -> None:
     script = "echo sleeping; sleep 100"
-    document = prod.small(a_dag("entry", a_task("a"), a_task("b")), a_step("work", "-c", script))
+    document = prod.small(
+        a_dag("entry", a_task("a"), a_task("b")), a_step("work", "-c", script), image=prod.image
+    )
     process = start(prod, tmp_path, document)
     assert process.stderr
     waiting = 2
@@ -376,7 +378,7 @@ def test_stopped_it_leaves_nothing_behind(
 
 
 def test_two_at_once(prod: Prod, tmp_path: Path) -> None:
-    document = prod.small(a_step("work", "-c", "sleep 2; echo done"))
+    document = prod.small(a_step("work", "-c", "sleep 2; echo done"), image=prod.image)
     runs = [start(prod, tmp_path, document) for _ in range(2)]
     answers = [run.communicate(timeout=60) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], answers
@@ -450,7 +452,7 @@ def start(prod: Prod, folder: Path, document: Json) -> "subprocess.Popen[str]":
 
 
 def containers_of(prod: Prod, engine: docker.DockerClient) -> list[Container]:
-    """What verify made of the dev image; others use the engine, too."""
-    image = engine.images.get(prod.dev_image.partition("@")[0]).id
+    """What verify made of the prod image, which no other test has, as they may the dev image."""
+    image = engine.images.get(prod.image.partition("@")[0]).id
     found = engine.containers.list(all=True, filters={"label": "aicore-build.verify"})
     return [container for container in found if container.attrs["Image"] == image]
