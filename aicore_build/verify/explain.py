@@ -85,6 +85,12 @@ _CAUSES = (
         fix="Create it, or mend METAFLOW_DATASTORE_SYSROOT_S3 and run `aicore-build prod` again",
     ),
     _Cause(
+        # Metaflow's words, which leave out which one.
+        pattern=r"Specified S3 bucket doesn't exist",
+        cause="The S3 bucket of Metaflow's datastore does not exist",
+        fix="Create it, or mend METAFLOW_DATASTORE_SYSROOT_S3 and run `aicore-build prod` again",
+    ),
+    _Cause(
         pattern=r"Failed to download code package|job\.tar: Cannot open"
         r"|\(404\) when calling the HeadObject",
         cause="The code package, which the step fetches when it starts, is not in S3",

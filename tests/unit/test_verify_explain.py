@@ -148,6 +148,11 @@ def ended(output: str = "", exit_code: int = 1, **values: bool) -> Ended:
             id="endpoint",
         ),
         pytest.param(
+            "    Invalid address:\n    Specified S3 bucket doesn't exist.\n",
+            "The S3 bucket of Metaflow's datastore does not exist.",
+            id="Metaflow's bucket",
+        ),
+        pytest.param(
             f"{CLIENT_ERROR}(NoSuchBucket) when calling the ListObjectsV2 operation: The specified "
             "bucket does not exist",
             "bucket does not exist (NoSuchBucket).",
