@@ -237,7 +237,8 @@ def _items(text: str, task: Task) -> list[object]:
         items = None
     if not isinstance(items, list):
         raise VerifyError(
-            f"The task {task.name} runs once for each item of a list, but {text[:200]!r} is none."
+            f"The task {task.name} runs once for each item of a list, but what it is given, "
+            f"{task.items}, is none."
         )
     return items
 

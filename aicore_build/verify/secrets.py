@@ -27,8 +27,10 @@ _ENDPOINTS = ("METAFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_U
 _PUBLIC = {"AWS_REGION", "AWS_DEFAULT_REGION", "METAFLOW_DATASTORE_SYSROOT_S3", *_ENDPOINTS}
 """Where the store is: what a failure can't be explained without."""
 
+_CONFIDENTIAL = re.compile(r"KEY|SECRET|TOKEN|PASS|CREDENTIAL", re.IGNORECASE)
 _SHORTEST = 4
-"""Characters of a value that is worth hiding; a shorter one would blacken half of a log."""
+_SHORTEST_OF_OTHERS = 8
+"""Characters of a value that is hidden, whatever its key says; `true` would blacken half a log."""
 
 
 def find_secrets(
@@ -107,13 +109,14 @@ class Mask:
         """Make it.
 
         Args:
-            secrets: all their values are confidential, but for the store's address.
+            secrets: their values are confidential, but for the store's address and short ones.
         """
         values = {
             value
             for secret in secrets.values()
             for name, value in secret.items()
-            if name not in _PUBLIC and len(value) >= _SHORTEST
+            if name not in _PUBLIC
+            and len(value) >= (_SHORTEST if _CONFIDENTIAL.search(name) else _SHORTEST_OF_OTHERS)
         }
         longest_first = sorted(values, key=lambda value: (-len(value), value))
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if values else None

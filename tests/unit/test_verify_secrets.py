@@ -121,11 +121,11 @@ def test_what_is_confidential_is_hidden() -> None:
             "AWS_REGION": "eu-central-1",
             "API_TOKEN": "abc",
         },
-        "other": {"db_password": "p.ss word", "PIN": "1234567"},
+        "other": {"db_password": "p.ss word", "DSN": "12345678", "FLAG": "true"},
     }
     mask = Mask(secrets)
-    said = "AKIA1234/longer+key AKIA1234 eu-central-1 abc p.ss word pass word 1234567"
-    assert mask(said) == "*** *** eu-central-1 abc *** pass word ***"
+    said = "AKIA1234/longer+key AKIA1234 eu-central-1 abc p.ss word pass word 12345678 true"
+    assert mask(said) == "*** *** eu-central-1 abc *** pass word *** true"
 
 
 @pytest.mark.parametrize("secrets", [{}, {"s": {"KEY": ""}}, {"s": {"AWS_REGION": "eu-central-1"}}])
