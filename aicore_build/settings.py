@@ -228,7 +228,7 @@ class Settings:
     )
     generator: GeneratorName | None = _setting(
         None,
-        "What makes the workflow template: sap, the plugin, or metaflow, upstream Metaflow 2.19 "
+        "What makes the workflow template: sap, the plugin, or metaflow, upstream Metaflow 2.19.17 "
         "or newer itself. Default: sap where the plugin is installed.",
         read=_generator,
     )

@@ -48,6 +48,8 @@ _OWNER = "METAFLOW_OWNER"
 _NAMED = {_OWNER, "USER"}
 """Variables with the name of who deploys; some step code wants them to be there."""
 
+_PARAMETERS_FILE = re.compile(r"(?<=metaflow\.plugins\.argo\.set_parameters )(\w+)")
+
 
 def make_neutral(workflow_template: Json, flow: str, *, keep_resources: bool) -> Json:
     """Take out what AI Core has not, and what differs by machine, user and moment.
@@ -132,7 +134,7 @@ def _neutral_step(template: Json, *, keep_resources: bool) -> None:
     if not keep_resources:
         container.pop("resources", None)
     # As AI Core has it: the program apart from its arguments.
-    command = container["command"]
+    command = [_fixed_parameters_file(text) for text in container["command"]]
     container["command"], container["args"] = (
         command[:1],
         [
@@ -147,6 +149,13 @@ def _neutral_step(template: Json, *, keep_resources: bool) -> None:
     template["volumes"] = [v for v in template.get("volumes", []) if v["name"] in mounted]
     if not template["volumes"]:
         del template["volumes"]
+
+
+def _fixed_parameters_file(text: str) -> str:
+    """Give the file that hands over the parameters a name that is always the same."""
+    if found := _PARAMETERS_FILE.search(text):
+        return re.sub(rf"\b{found[1]}\b", "aicore_build_parameters", text)
+    return text
 
 
 def _neutral_variable(variable: Json) -> Json:
