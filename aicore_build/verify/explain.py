@@ -127,17 +127,28 @@ _CAUSES = (
 )
 
 
-def explain(subject: str, ended: Ended, plan: str | None, deadline: float | None) -> Failure:
+def explain(
+    subject: str,
+    ended: Ended,
+    plan: str | None,
+    deadline: float | None,
+    of_workflow: float | None = None,
+) -> Failure:
     """Explain why a container failed.
 
     Args:
         subject: the step with its indexes, or the image.
         ended: how it ended.
         plan: the resource plan that it had.
-        deadline: seconds that it had.
+        deadline: seconds that it had; None for no end.
+        of_workflow: the same, of the whole workflow.
     """
     tail = tuple(ended.output.splitlines()[-_TAIL:])
-    if ended.past_deadline:
+    had_time = deadline is None or ended.seconds < deadline
+    if ended.past_deadline and of_workflow is not None and had_time:
+        cause = f"The workflow did not end within {of_workflow:g} s (spec.activeDeadlineSeconds)"
+        fix = "Set a larger spec.activeDeadlineSeconds, or find out which step takes so long"
+    elif ended.past_deadline:
         cause = f"It did not end within {deadline:g} s (activeDeadlineSeconds)"
         fix = "Give it more time with @timeout at the step, or find out what it waits for"
     elif ended.out_of_memory:

@@ -191,6 +191,11 @@ def _rehearse(
         rehearse(workflow, parameters, secrets, runs, jobs)
     except StepFailedError as error:
         step = error.attempt.step
-        deadline = min(filter(None, (step.deadline, workflow.deadline)), default=None)
-        return explain(error.attempt.label, error.ended, step.resource_plan, deadline)
+        return explain(
+            error.attempt.label,
+            error.ended,
+            step.resource_plan,
+            step.deadline,
+            workflow.deadline,
+        )
     return None

@@ -283,6 +283,27 @@ def test_the_deadline_counts_before_memory_and_what_was_said() -> None:
     assert "@timeout" in failure.fix
 
 
+@pytest.mark.parametrize(
+    ("deadline", "cause"),
+    [
+        pytest.param(0.5, "It did not end within 0.5 s (activeDeadlineSeconds).", id="of the step"),
+        pytest.param(
+            90.0,
+            "The workflow did not end within 20 s (spec.activeDeadlineSeconds).",
+            id="of the workflow",
+        ),
+        pytest.param(
+            None,
+            "The workflow did not end within 20 s (spec.activeDeadlineSeconds).",
+            id="of the workflow alone",
+        ),
+    ],
+)
+def test_whose_deadline_it_was(deadline: float | None, cause: str) -> None:
+    after_a_second = ended(exit_code=137, past_deadline=True)
+    assert explain("start", after_a_second, "starter", deadline, 20.0).cause == cause
+
+
 def test_memory_counts_before_what_was_said() -> None:
     output = "ModuleNotFoundError: No module named 'x'"
     failure = explain("start", ended(output, 137, out_of_memory=True), "starter", None)
