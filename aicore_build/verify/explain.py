@@ -68,7 +68,7 @@ _CAUSES = (
     ),
     _Cause(
         pattern=r"(InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|Access Denied|"
-        r"ExpiredToken|\(403\)|403 Forbidden|MetaflowS3AccessDenied)",
+        r"S3 access denied|ExpiredToken|\(403\)|403 Forbidden|MetaflowS3AccessDenied)",
         cause="S3 refuses the step's credentials ({0})",
         fix="Check what is in the object store's secret, and what its user may read and write",
     ),

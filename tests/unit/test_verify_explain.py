@@ -142,6 +142,11 @@ def ended(output: str = "", exit_code: int = 1, **values: bool) -> Ended:
             id="access denied, of Metaflow",
         ),
         pytest.param(
+            "    S3 access denied:\n    s3://bucket/metaflow/x\n",
+            "refuses the step's credentials (S3 access denied).",
+            id="access denied, as Metaflow prints it",
+        ),
+        pytest.param(
             "botocore.exceptions.EndpointConnectionError: Could not connect to the endpoint URL: "
             f'"{ENDPOINT}"',
             f"can't be reached ({ENDPOINT}).",
