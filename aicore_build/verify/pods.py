@@ -30,7 +30,7 @@ _SAMPLED = 0.3
 
 _OPEN = "mode=1777"
 
-_GRACE = 30
+_GRACE = 8
 """Seconds that the containers have to go when all of them are ended."""
 
 NOT_STARTED = 127
@@ -137,9 +137,12 @@ class Pods:
         with self._changed:
             while self._running and time.monotonic() < deadline:
                 # A container that is just being made shows up a little later: look again.
-                self._remove_all()
+                self._end_all(lambda client, container: client.kill(container))
                 self._changed.wait(0.2)
-        self._remove_all()
+        # What a call of `run` should have removed, if the engine left it without an answer.
+        self._end_all(
+            lambda client, container: client.remove_container(container, v=True, force=True)
+        )
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
@@ -154,14 +157,14 @@ class Pods:
                 self._running -= 1
                 self._changed.notify_all()
 
-    def _remove_all(self) -> None:
+    def _end_all(self, end: Callable[[Client, str], None]) -> None:
         if not self._running:
             return
         with contextlib.suppress(EngineError), connected("answer") as client:
             labelled = {"label": f"{_LABEL}={self._id}"}
             for container in client.containers(all=True, filters=labelled):
                 with contextlib.suppress(*engine.Refused):
-                    client.kill(container["Id"])
+                    end(client, container["Id"])
 
     def _create(self, client: Client, pod: Pod) -> str:
         limits: dict[str, Any] = {}

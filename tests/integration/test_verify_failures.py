@@ -156,30 +156,6 @@ def test_what_runs_beside_a_failure_is_ended_and_removed(prod: Prod, tmp_path: P
         assert not containers_of(prod.image, engine)
 
 
-@pytest.mark.parametrize(
-    ("end", "exit_code"),
-    [
-        pytest.param(signal.SIGINT, 130, id="SIGINT"),
-        pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
-    ],
-)
-def test_stopped_while_an_image_is_asked(
-    prod: Prod, tmp_path: Path, end: signal.Signals, exit_code: int
-) -> None:
-    program = "RUN mkdir /slow && printf '#!/bin/sh\\nexec sleep 60\\n' > /slow/python"
-    slow = f"{program} && chmod 755 /slow/python\nENV PATH=/slow:$PATH"
-    image = prod.derive(f"slow:{end.name}", slow)
-    document = prod.small(a_step("work", "-c", "true"), image=image)
-    process = start(prod, tmp_path, document, "--quick")
-    with contextlib.closing(prod.engine()) as engine:
-        wait_for_containers(image, engine, 1)
-        process.send_signal(end)
-        out, said = process.communicate(timeout=30)
-        assert process.returncode == exit_code, said
-        assert out == ""
-        assert not containers_of(image, engine)
-
-
 def test_two_runs_of_a_flow_at_once(prod: Prod, tmp_path: Path) -> None:
     runs = [start(prod, tmp_path, prod.document) for _ in range(2)]
     answers = [run.communicate(timeout=120) for run in runs]
